@@ -1,0 +1,1 @@
+"""Shared mathematics and media input/output; knows no stage."""
