@@ -1,0 +1,338 @@
+"""Reading artifacts: files by random access, pipes front to back; `npz.open_artifact` chooses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mggtalk_cli.artifacts.npy import read_npy, read_text
+from mggtalk_cli.artifacts.schema import (
+    FORMAT_VERSION,
+    HEADER_KEY,
+    KINDS,
+    META,
+    KindSpec,
+    member_name,
+    split_member_name,
+)
+from mggtalk_cli.artifacts.validation import (
+    MAX_HEADER_BYTES,
+    check_count,
+    check_frame,
+    check_header,
+    check_meta,
+    find_spec,
+    initial_sizes,
+    wrong_kind,
+)
+from mggtalk_cli.artifacts.zipstream import LOCAL, TRUNCATED, ByteSource, Member, next_member
+from mggtalk_cli.errors import ArtifactError
+
+Frame = dict[str, np.ndarray]
+
+_OWN_KEYS = ("kind", "format_version", HEADER_KEY)
+
+# What people hand over by mistake, by its first four bytes.
+_FOREIGN = {
+    b"\x93NUM": "a single .npy array",
+    b"\x89PNG": "a PNG picture: run `mggtalk build-head` on it first",
+    b"\xff\xd8\xff": "a JPEG picture: run `mggtalk build-head` on it first",
+    b"RIFF": "a sound or video: run `mggtalk drive` on it first",
+    b"ply": "a .ply file",
+}
+
+
+@dataclass
+class Artifact:
+    """An opened artifact.
+
+    Attributes:
+        kind: a key of `schema.KINDS`.
+        meta: the JSON meta data, without kind and format version.
+        arrays: the header arrays by name.
+        label: what it was read from, for messages.
+        format_version: the file's.
+        frame_count: number of frames; None while a pipe has not told it.
+    """
+
+    kind: str
+    meta: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    label: str
+    format_version: int
+    frame_count: int | None
+    _read_frames: Callable[[Iterable[int] | None], Iterator[Frame]] = field(repr=False)
+
+    def frames(self, pick: Iterable[int] | None = None) -> Iterator[Frame]:
+        """Return a lazy iterator over the frames, each a dict of arrays; on a pipe only once.
+
+        Args:
+            pick: increasing indices of the frames to hand out; all by default.
+
+        Raises:
+            ArtifactError: while iterating, at the first damaged, missing or odd frame.
+        """
+        return self._read_frames(pick)
+
+
+@contextlib.contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Put the name of the input in front of the errors raised inside."""
+    try:
+        yield
+    except ArtifactError as error:
+        if str(error).startswith(label):
+            raise
+        raise ArtifactError(f"{label}: {error}") from error
+
+
+def _parse_meta(text: str, kinds: tuple[str, ...] | None) -> tuple[str, int, dict[str, Any]]:
+    """Return kind, format version and all meta data; version and kind are checked first."""
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"its meta data are no JSON: {error}") from error
+    kind = meta.get("kind") if isinstance(meta, dict) else None
+    version = meta.get("format_version") if isinstance(meta, dict) else None
+    if not isinstance(kind, str) or type(version) is not int or version < 1:
+        raise ArtifactError("its meta data name no kind and format_version")
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"format version {version} is newer than {FORMAT_VERSION}: update mggtalk-cli"
+        )
+    if kind not in KINDS:
+        raise ArtifactError(f"unknown kind '{kind[:40]}'; known are {', '.join(KINDS)}")
+    if kinds is not None and kind not in kinds:
+        raise wrong_kind(kind, kinds)
+    check_meta(kind, meta)
+    return kind, version, meta
+
+
+def _foreign(start: bytes) -> str:
+    if not start:
+        return "is empty: its writer failed or wrote nothing"
+    for magic, name in _FOREIGN.items():
+        if start.startswith(magic):
+            return f"is {name}"
+    return f"is no artifact (.npz) of mggtalk: it starts with {start!r}"
+
+
+class _Content:
+    """What both readers gather: meta data, header arrays, and the sizes they bind."""
+
+    def __init__(self, member: Member, kinds: tuple[str, ...] | None) -> None:
+        self.kind, self.version, full_meta = _parse_meta(read_text(member), kinds)
+        self.spec = KINDS[self.kind]
+        listed = full_meta.get(HEADER_KEY)
+        self.promised = set(listed) if isinstance(listed, list) else None
+        self.meta = {key: value for key, value in full_meta.items() if key not in _OWN_KEYS}
+        self.sizes = initial_sizes(self.meta)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def read_header_array(self, member: Member, name: str) -> None:
+        if name in self.arrays or name == META:
+            raise ArtifactError(f"array '{name}' appears twice")
+        spec = find_spec(self.spec.header, name, free=True)
+        self.arrays[name] = read_npy(member, name, spec, self.sizes)
+        if sum(array.nbytes for array in self.arrays.values()) > MAX_HEADER_BYTES:
+            raise ArtifactError(f"its header arrays exceed {MAX_HEADER_BYTES // 2**30} GiB")
+
+    def read_frame_array(self, member: Member, name: str) -> np.ndarray:
+        return read_npy(member, name, find_spec(self.spec.frame, name, free=False), self.sizes)
+
+    def artifact(
+        self,
+        label: str,
+        frame_count: int | None,
+        read_frames: Callable[[Iterable[int] | None], Iterator[Frame]],
+    ) -> Artifact:
+        check_header(self.kind, self.meta, self.arrays)
+        return Artifact(
+            *(self.kind, self.meta, self.arrays, label, self.version, frame_count, read_frames)
+        )
+
+
+class PipeReader:
+    """Reads an artifact front to back; a frame is handed out when its closing array is in."""
+
+    def __init__(self, stream: BinaryIO, label: str, kinds: tuple[str, ...] | None) -> None:
+        self._source = ByteSource(stream, label)
+        self._seen = 0
+        self._started = self._ended = False
+        self._ahead: Member | None = None
+        start = self._source.up_to(len(LOCAL))
+        if start != LOCAL:
+            raise self._source.fail(_foreign(start))
+        self._source.give_back(start)
+        first = self._next()
+        if first is None or first.name != member_name(META):
+            raise self._source.fail("is no artifact of mggtalk: it does not begin with 'meta'")
+        self._content = _Content(first, kinds)
+        self._read_header()
+
+    def artifact(self) -> Artifact:
+        """Return the opened artifact."""
+        promised = self._content.meta.get("frame_count")
+        return self._content.artifact(self._source.label, promised, self._frames)
+
+    def _next(self) -> Member | None:
+        member, self._ahead = self._ahead, None
+        if member is None:
+            member = next_member(self._source, seen=self._seen)
+            self._seen += 1
+        return member
+
+    def _read_header(self) -> None:
+        content = self._content
+        while not content.spec.frame or content.promised != set(content.arrays):
+            member = self._next()
+            if member is None:
+                self._ended = True
+                return
+            name, index = split_member_name(member.name)
+            if index is not None and content.spec.frame:
+                self._ahead = member
+                return
+            content.read_header_array(member, name)
+
+    def _frames(self, pick: Iterable[int] | None) -> Iterator[Frame]:
+        if self._started:
+            raise self._source.fail("was already read to its end: a pipe can be read only once")
+        self._started = True
+        picked = None if pick is None else set(pick)
+        index = 0
+        while True:
+            with labelled(self._source.label):
+                frame = self._read_frame(index)
+            if frame is None:
+                return
+            if picked is None or index in picked:
+                yield frame
+            index += 1
+
+    def _read_frame(self, index: int) -> Frame | None:
+        content, frame = self._content, Frame()
+        while content.spec.closing not in frame:
+            member = None if self._ended else self._next()
+            if member is None:
+                if frame:
+                    raise ArtifactError(f"frame {index} is incomplete")
+                check_count(content.kind, content.meta, index)
+                return None
+            name, number = split_member_name(member.name)
+            if number != index or name in frame:
+                raise ArtifactError(
+                    f"'{member.name}' comes out of order: name the file instead of piping it"
+                )
+            frame[name] = content.read_frame_array(member, name)
+        check_frame(content.kind, content.meta, index, frame)
+        return frame
+
+
+class FileReader:
+    """Reads an artifact through its directory; a file named by path is not kept open."""
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        label: str,
+        kinds: tuple[str, ...] | None,
+        path: Path | None = None,
+    ) -> None:
+        self._stream, self._label, self._path = stream, label, path
+        header, frames = _split_directory(self._directory())
+        if META not in header:
+            raise ArtifactError(f"{label} is no artifact of mggtalk: it has no member 'meta'")
+        self._content = _Content(self._member(stream, header.pop(META), META, None), kinds)
+        for name, offset in header.items():
+            self._content.read_header_array(self._member(stream, offset, name, None), name)
+        self._offsets, self._count = _frame_offsets(self._content.spec, frames)
+        check_count(self._content.kind, self._content.meta, self._count)
+
+    def artifact(self) -> Artifact:
+        """Return the opened artifact."""
+        return self._content.artifact(self._label, self._count, self._frames)
+
+    def _directory(self) -> list[tuple[str, int]]:
+        """Return (member name, offset of its local header) of all members."""
+        self._stream.seek(0)
+        start = self._stream.read(len(LOCAL))
+        if start != LOCAL:
+            raise ArtifactError(f"{self._label} {_foreign(start)}")
+        try:
+            with zipfile.ZipFile(self._stream) as archive:
+                return [(info.filename, info.header_offset) for info in archive.infolist()]
+        except zipfile.BadZipFile as error:
+            raise ArtifactError(f"{self._label} {TRUNCATED}") from error
+        except (NotImplementedError, ValueError, OverflowError, struct.error, OSError) as error:
+            raise ArtifactError(f"{self._label} is damaged: {error}") from error
+
+    def _member(self, stream: BinaryIO, offset: int, name: str, index: int | None) -> Member:
+        stream.seek(offset)
+        source = ByteSource(stream, self._label)
+        if source.exact(4) != LOCAL:
+            raise source.fail("is damaged: its directory points to the wrong place")
+        member = Member(source)
+        if split_member_name(member.name) != (name, index):
+            raise source.fail(f"is damaged: its directory calls '{member.name}' '{name}'")
+        return member
+
+    def _frames(self, pick: Iterable[int] | None) -> Iterator[Frame]:
+        opened: contextlib.AbstractContextManager[BinaryIO] = (
+            contextlib.nullcontext(self._stream) if self._path is None else self._path.open("rb")
+        )
+        with opened as stream:
+            for index in range(self._count) if pick is None else pick:
+                with labelled(self._label):
+                    frame = self._read_frame(stream, index)
+                yield frame
+
+    def _read_frame(self, stream: BinaryIO, index: int) -> Frame:
+        content, frame = self._content, Frame()
+        for name, offsets in self._offsets.items():
+            if offsets[index] >= 0:
+                member = self._member(stream, int(offsets[index]), name, index)
+                frame[name] = content.read_frame_array(member, name)
+        check_frame(content.kind, content.meta, index, frame)
+        return frame
+
+
+def _split_directory(
+    entries: Iterable[tuple[str, int]],
+) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
+    """Return offsets of the header arrays by name, and of frame arrays by name and index."""
+    header: dict[str, int] = {}
+    frames: dict[str, dict[int, int]] = {}
+    for member, offset in entries:
+        name, index = split_member_name(member)
+        group, key = (header, name) if index is None else (frames.setdefault(name, {}), index)
+        if key in group:
+            raise ArtifactError(f"array '{member.removesuffix('.npy')}' appears twice")
+        group[key] = offset  # type: ignore[index]
+    return header, frames
+
+
+def _frame_offsets(
+    spec: KindSpec, frames: dict[str, dict[int, int]]
+) -> tuple[dict[str, np.ndarray], int]:
+    """Return per frame array the (frames,) int64 offsets, -1 where absent, and the frame count."""
+    count = len(frames.get(spec.closing or "", ()))
+    offsets = {}
+    for name, places in frames.items():
+        find_spec(spec.frame, name, free=False)
+        odd = next((index for index in places if index >= count), None)
+        if odd is not None:
+            raise ArtifactError(
+                f"'{member_name(name, odd)}' does not belong to any of the {count} complete frames"
+            )
+        offsets[name] = np.full(count, -1, np.int64)
+        offsets[name][list(places)] = list(places.values())
+    return offsets, count

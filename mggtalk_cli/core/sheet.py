@@ -1,0 +1,92 @@
+"""Sheets: the surface patches a head is made of.
+
+A sheet is a regular grid of points with a validity mask; neighbours know whether they are
+connected. Grids stay whole until they are flattened for an artifact, so that learned decoders see
+maps, a mirrored sheet keeps the row of its counterpart, and covariances come from neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+LINK_RIGHT, LINK_DOWN = 1, 2
+
+# What limits the visibility of a point: nothing, the open lips, or an eye's lids.
+GATE_NONE, GATE_MOUTH, GATE_EYE_RIGHT, GATE_EYE_LEFT = 0, 1, 2, 3
+
+
+class Sheet(NamedTuple):
+    """One patch on an (h, w) grid.
+
+    Attributes:
+        name: what it is: "front", "mirror", "back", "teeth_upper", ...
+        positions: (h, w, 3) float32 head frame, cm.
+        valid: (h, w) bool.
+        links: (h, w) uint8, bit LINK_RIGHT to column + 1 and bit LINK_DOWN to row + 1.
+        color: (h, w, 3) float32 RGB.
+        opacity: (h, w) float32 0..1.
+        index: (h, w, 3) int32 controls each point hangs on.
+        weight: (h, w, 3) float32 their weights.
+        head_weight: (h, w) float32, 1 moves with the head, 0 with the torso.
+        gate: (h, w) uint8, a GATE_ code.
+    """
+
+    name: str
+    positions: np.ndarray
+    valid: np.ndarray
+    links: np.ndarray
+    color: np.ndarray
+    opacity: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray
+    head_weight: np.ndarray
+    gate: np.ndarray
+
+
+def grid_links(valid: np.ndarray, *labels: np.ndarray) -> np.ndarray:
+    """Return (h, w) uint8 links between valid neighbours whose labels all agree."""
+    links = np.zeros(valid.shape, np.uint8)
+    right = valid[:, :-1] & valid[:, 1:]
+    down = valid[:-1] & valid[1:]
+    for label in labels:
+        right &= label[:, :-1] == label[:, 1:]
+        down &= label[:-1] == label[1:]
+    links[:, :-1] |= right.astype(np.uint8) * LINK_RIGHT
+    links[:-1] |= down.astype(np.uint8) * LINK_DOWN
+    return links
+
+
+class Neighbours(NamedTuple):
+    """Compact indices of each valid point's connected neighbours, itself where there is none.
+
+    Each is (m,) int64: `right`, `left`, `down`, `up`.
+    """
+
+    right: np.ndarray
+    left: np.ndarray
+    down: np.ndarray
+    up: np.ndarray
+
+
+def neighbours(grid_shape: np.ndarray, valid: np.ndarray, links: np.ndarray) -> Neighbours:
+    """Return the neighbour indices of flattened sheets.
+
+    Args:
+        grid_shape: (s, 2) rows and columns of each sheet.
+        valid: (n,) bool, all grids flattened one after another.
+        links: (n,) uint8.
+    """
+    compact = np.cumsum(valid) - 1
+    columns = np.concatenate([np.full(h * w, w, np.int64) for h, w in grid_shape.tolist()])
+    every = np.arange(len(valid))
+    result = []
+    for bit, step in ((LINK_RIGHT, np.ones_like(columns)), (LINK_DOWN, columns)):
+        source = every[(links & bit) > 0]
+        target = source + step[source]
+        forward, backward = compact.copy(), compact.copy()
+        forward[source] = compact[target]
+        backward[target] = compact[source]
+        result += [forward[valid], backward[valid]]
+    return Neighbours(*result)

@@ -1,0 +1,168 @@
+"""Bind every pixel of the photo to the landmark mesh, once, when the head is built.
+
+Inside the face a pixel hangs barycentrically on its landmark triangle. Outside it follows the
+nearest face pixel, faded with distance (the decay of a screened Laplace equation), so that jaw and
+cheeks pull hair and neck along softly. Inside closed lips a pixel belongs to the upper or lower
+lip; inside open lips or lids it leaves the skin and becomes a layer of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mggtalk_cli.core.landmark_groups import (
+    EYE_LEFT_LOWER,
+    EYE_LEFT_UPPER,
+    EYE_RIGHT_LOWER,
+    EYE_RIGHT_UPPER,
+    LOWER_LIP_INNER,
+    TRIANGLES,
+    UPPER_LIP_INNER,
+)
+from mggtalk_cli.core.mesh import rasterize_mesh
+
+# Layers of the front sheet.
+SKIN, MOUTH, EYE_RIGHT, EYE_LEFT = 0, 1, 2, 3
+
+# Lips closer than this (cm) are closed: what lies between them is lip, not teeth.
+CLOSED_GAP_CM = 0.28
+
+# Distance, in face widths, over which the motion of the face edge fades outside the face.
+OUTSIDE_DECAY = 0.10
+
+
+class Binding(NamedTuple):
+    """How front-sheet pixels hang on the landmarks.
+
+    Attributes:
+        index: (H, W, 3) int32 control indices.
+        weight: (H, W, 3) float32 weights; their sum fades from 1 (face) to 0 (far outside).
+        layer: (H, W) uint8, one of SKIN, MOUTH, EYE_RIGHT, EYE_LEFT.
+        lip_side: (H, W) int8, +1 on the upper and -1 on the lower side of the mouth line, 0 away
+            from the mouth; neighbours of opposite sides are not connected.
+    """
+
+    index: np.ndarray
+    weight: np.ndarray
+    layer: np.ndarray
+    lip_side: np.ndarray
+
+
+def ring(upper: tuple[int, ...], lower: tuple[int, ...]) -> np.ndarray:
+    """Return the closed polygon (indices) of two corner-to-corner polylines."""
+    return np.array([*upper, *lower[-2:0:-1]], np.int64)
+
+
+MOUTH_RING = ring(UPPER_LIP_INNER, LOWER_LIP_INNER)
+EYE_RIGHT_RING = ring(EYE_RIGHT_UPPER, EYE_RIGHT_LOWER)
+EYE_LEFT_RING = ring(EYE_LEFT_UPPER, EYE_LEFT_LOWER)
+
+
+def bind_face(
+    landmarks_px: np.ndarray,
+    landmarks_cm: np.ndarray,
+    *,
+    height: int,
+    width: int,
+) -> Binding:
+    """Return the binding of a (height, width) photo.
+
+    Args:
+        landmarks_px: (468, 3) landmark x, y in px and camera depth in cm.
+        landmarks_cm: (468, 3) the same landmarks in the head frame, cm.
+        height: of the photo in px.
+        width: of the photo in px.
+    """
+    triangles = np.asarray(TRIANGLES, np.int64)
+    rings = {MOUTH: MOUTH_RING, EYE_RIGHT: EYE_RIGHT_RING, EYE_LEFT: EYE_LEFT_RING}
+    in_ring = {layer: np.isin(triangles, r).all(1) for layer, r in rings.items()}
+    skin = ~np.any(list(in_ring.values()), 0)
+    xy, depth = landmarks_px[:, :2], landmarks_px[:, 2]
+    which, bary, _ = rasterize_mesh(xy, depth, triangles[skin], height=height, width=width)
+    inside = which >= 0
+    index = triangles[skin][np.maximum(which, 0)].astype(np.int32)
+    weight = np.where(inside[..., None], bary, 0).astype(np.float32)
+    layer = np.zeros((height, width), np.uint8)
+    for code, polygon in rings.items():
+        layer[_polygon_mask(xy[polygon], height, width) & ~inside] = code
+    side = _lip_side(xy, height, width)
+    gap_cm = float(landmarks_cm[UPPER_LIP_INNER[5], 1] - landmarks_cm[LOWER_LIP_INNER[5], 1])
+    if gap_cm < CLOSED_GAP_CM:
+        layer[layer == MOUTH] = SKIN
+    face_width = float(np.ptp(xy[:, 0]))
+    _extend(index, weight, inside, layer, side, decay_px=OUTSIDE_DECAY * face_width)
+    return Binding(index, weight, layer, side)
+
+
+def _polygon_mask(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return (height, width) bool of pixels whose centre lies in the polygon (px, centres .5)."""
+    shift = 8
+    points = np.round((polygon - 0.5) * (1 << shift)).astype(np.int32)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [points], 1, shift=shift)
+    return mask.astype(bool)
+
+
+def _lip_side(xy: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return which side of the mouth line each pixel near the mouth lies on (+1 upper)."""
+    middle = (xy[list(UPPER_LIP_INNER)] + xy[list(LOWER_LIP_INNER)]) / 2
+    axis = middle[-1] - middle[0]
+    length = float(np.linalg.norm(axis)) + 1e-6
+    axis = axis / length
+    down = np.array([-axis[1], axis[0]])
+    along = (middle - middle[0]) @ axis
+    order = np.argsort(along)
+    grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
+    u = (grid - middle[0]) @ axis
+    v = (grid - middle[0]) @ down
+    line = np.interp(u, along[order], ((middle - middle[0]) @ down)[order])
+    near = (u > 0) & (u < length) & (np.abs(v - line) < 0.5 * length)
+    return np.where(near, np.where(v < line, 1, -1), 0).astype(np.int8)
+
+
+def _extend(
+    index: np.ndarray,
+    weight: np.ndarray,
+    inside: np.ndarray,
+    layer: np.ndarray,
+    side: np.ndarray,
+    *,
+    decay_px: float,
+) -> None:
+    """Give pixels off the mesh the binding of the nearest mesh pixel (in place).
+
+    Between closed lips the nearest pixel is sought on the pixel's own side of the mouth line.
+    """
+    flat_index, flat_weight = index.reshape(-1, 3), weight.reshape(-1, 3)
+    mouth = ~inside & (side != 0) & (layer == SKIN)
+    for own_side in (1, -1):
+        target = mouth & (side == own_side)
+        _copy_nearest(flat_index, flat_weight, inside & (side == own_side), target, None)
+    outside = ~inside & (layer == SKIN) & ~mouth
+    _copy_nearest(flat_index, flat_weight, inside, outside, decay_px)
+
+
+def _copy_nearest(
+    index: np.ndarray,
+    weight: np.ndarray,
+    known: np.ndarray,
+    target: np.ndarray,
+    decay_px: float | None,
+) -> None:
+    if not known.any() or not target.any():
+        return
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    source = np.zeros(labels.max() + 1, np.int64)
+    source[labels[known]] = np.flatnonzero(known)
+    rows = np.flatnonzero(target)
+    nearest = source[labels.ravel()[rows]]
+    fade = np.ones(len(rows), np.float32)
+    if decay_px is not None:
+        fade = np.exp(-distance.ravel()[rows] / decay_px).astype(np.float32)
+    index[rows] = index[nearest]
+    weight[rows] = weight[nearest] * fade[:, None]

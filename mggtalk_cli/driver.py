@@ -1,0 +1,230 @@
+"""What drives a head: speech, a video or a motion artifact, all as a lazy `Drive`.
+
+Sound travels beside the states, one chunk per frame, so that nothing has to hold a whole track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mggtalk_cli import __version__, face, motion
+from mggtalk_cli.artifacts.npz import Artifact, Frame
+from mggtalk_cli.core.audio import AudioFile, frame_start, media_kind
+from mggtalk_cli.core.expression import FaceState, neutral_state
+from mggtalk_cli.core.rotation import matrix_from_quaternion, quaternion_from_matrix
+from mggtalk_cli.core.video import VideoReader
+from mggtalk_cli.errors import InputError
+
+
+class Sound(Protocol):
+    """A sound track that can be cut into one chunk per frame."""
+
+    pcm_rate: int
+    pcm_channels: int
+
+    def pcm_chunks(self, fps: float) -> Iterator[np.ndarray]:
+        """Yield int16 (samples, channels), chunk i being the sound of frame i."""
+        ...
+
+
+class Moment(NamedTuple):
+    """One frame of a driver: its state and how far the tracker trusts it (0..1)."""
+
+    state: FaceState
+    confidence: float
+
+
+class Lens(NamedTuple):
+    """How a driving clip was filmed: focal length and frame size in px."""
+
+    focal_px: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A driver, frame by frame; `moments` and `sound` can be read once.
+
+    Attributes:
+        kind: "audio" or "video".
+        fps: frames per second.
+        frame_count: how many moments come, None while unknown.
+        reference: the driver's moment that corresponds to the source photo.
+        moments: the frames.
+        sound: the sound track, None without one.
+        lens: how a clip was filmed; None for speech.
+    """
+
+    kind: str
+    fps: float
+    frame_count: int | None
+    reference: FaceState
+    moments: Iterator[Moment]
+    sound: Sound | None
+    lens: Lens | None
+
+    def with_sound(self) -> Iterator[tuple[Moment, np.ndarray | None]]:
+        """Yield every moment with the sound of its frame (zeros past the track's end)."""
+        if self.sound is None:
+            yield from ((moment, None) for moment in self.moments)
+            return
+        chunks = self.sound.pcm_chunks(self.fps)
+        for index, moment in enumerate(self.moments):
+            chunk = next(chunks, None)
+            if chunk is None:
+                start, end = (
+                    frame_start(i, rate=self.sound.pcm_rate, fps=self.fps)
+                    for i in (index, index + 1)
+                )
+                chunk = np.zeros((end - start, self.sound.pcm_channels), np.int16)
+            yield moment, chunk
+
+
+def drive(path: str, *, fps: float = 25.0, seed: int = 0, still: bool = False) -> Drive:
+    """Return the driver in a sound or video file; its kind is found from the content."""
+    kind = media_kind(path)
+    if kind == "audio":
+        return drive_audio(path, fps=fps, seed=seed, still=still)
+    if kind == "video":
+        return drive_video(path, fps=fps)
+    raise InputError(f"{path} is a picture: a head is driven by a sound or a video")
+
+
+def drive_audio(path: str, *, fps: float = 25.0, seed: int = 0, still: bool = False) -> Drive:
+    """Return speech as a driver: mouth, blinks and small head motion."""
+    sound = AudioFile(path)
+    speech = motion.speech_motion(sound, fps=fps, seed=seed, still=still)
+    moments = (Moment(state, 1.0) for state in speech.states)
+    return Drive("audio", fps, speech.frame_count, neutral_state(), moments, sound, None)
+
+
+def drive_video(path: str, *, fps: float = 25.0) -> Drive:
+    """Return a clip as a driver: tracked pose, expression and gaze."""
+    reader = VideoReader(path, fps=fps)
+    tracker = face.FaceTracker(reader.size, fps=fps)
+    tracked = motion.fill_gaps(_track(tracker, reader), source=path)
+    first = next(tracked)
+    sound = AudioFile(path) if reader.has_audio else None
+    lens = Lens(float(tracker.focal_px), *reader.size)
+
+    def moments() -> Iterator[Moment]:
+        yield first
+        yield from tracked
+
+    return Drive("video", fps, reader.frame_count, first.state, moments(), sound, lens)
+
+
+def _track(tracker: face.FaceTracker, frames: Iterable[np.ndarray]) -> Iterator[Moment | None]:
+    for frame in frames:
+        seen = tracker.update(frame)
+        yield None if seen is None else Moment(seen.state, seen.confidence)
+
+
+# ---------------------------------------------------------------- as an artifact
+
+
+def motion_artifact(driver: Drive) -> Artifact:
+    """Return the motion artifact of a driver; reads all moments, streams the sound."""
+    moments = list(driver.moments)
+    states = [moment.state for moment in moments]
+    arrays = {
+        "beta": np.stack([state.beta for state in states]),
+        "rotation": quaternion_from_matrix(np.stack([s.rotation for s in states])),
+        "translation": np.stack([state.translation for state in states]),
+        "gaze": np.stack([state.gaze for state in states]),
+        "confidence": np.array([moment.confidence for moment in moments]),
+        "reference_beta": driver.reference.beta,
+        "reference_rotation": quaternion_from_matrix(driver.reference.rotation),
+        "reference_translation": driver.reference.translation,
+        "reference_gaze": driver.reference.gaze,
+    }
+    arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    if driver.kind == "video":
+        arrays["residual"] = np.stack([state.residual for state in states]).astype(np.float16)
+    sound = driver.sound
+    meta = {
+        "fps": driver.fps,
+        "source": driver.kind,
+        "audio": audio_meta(driver),
+        "camera": None if driver.lens is None else driver.lens._asdict(),
+        "created_by": f"mggtalk {__version__}",
+    }
+    blocks = [] if sound is None else ({"audio": block} for block in sound.pcm_chunks(1.0))
+    return Artifact.of("motion", meta, arrays, blocks)
+
+
+def audio_meta(driver: Drive) -> dict[str, int] | None:
+    """Return rate and channels of the driver's sound for an artifact's meta data."""
+    if driver.sound is None:
+        return None
+    return {"rate": driver.sound.pcm_rate, "channels": driver.sound.pcm_channels}
+
+
+def drive_motion(artifact: Artifact) -> Drive:
+    """Return the driver stored in a motion artifact."""
+    arrays, meta = artifact.arrays, artifact.meta
+    rotation = matrix_from_quaternion(arrays["rotation"]).astype(np.float32)
+    residual = arrays.get("residual")
+
+    def moments() -> Iterator[Moment]:
+        for i, beta in enumerate(arrays["beta"]):
+            extra: dict[str, Any] = {}
+            if residual is not None:
+                extra["residual"] = residual[i].astype(np.float32)
+            state = FaceState(
+                beta, rotation[i], arrays["translation"][i], arrays["gaze"][i], **extra
+            )
+            yield Moment(state, float(arrays["confidence"][i]))
+
+    reference = FaceState(
+        arrays["reference_beta"],
+        matrix_from_quaternion(arrays["reference_rotation"]).astype(np.float32),
+        arrays["reference_translation"],
+        arrays["reference_gaze"],
+    )
+    audio, lens = meta.get("audio"), meta.get("camera")
+    sound = None
+    if audio is not None:
+        sound = StoredSound(artifact.frames(), audio["rate"], audio["channels"])
+    return Drive(
+        kind=meta["source"],
+        fps=float(meta["fps"]),
+        frame_count=len(arrays["beta"]),
+        reference=reference,
+        moments=moments(),
+        sound=sound,
+        lens=None if lens is None else Lens(**lens),
+    )
+
+
+class StoredSound:
+    """Sound blocks of a motion artifact, cut anew into one chunk per frame."""
+
+    def __init__(self, blocks: Iterator[Frame], pcm_rate: int, pcm_channels: int) -> None:
+        self._blocks, self.pcm_rate, self.pcm_channels = blocks, pcm_rate, pcm_channels
+
+    def pcm_chunks(self, fps: float) -> Iterator[np.ndarray]:
+        """Yield int16 (samples, channels), chunk i being the sound of frame i."""
+        held = np.zeros((0, self.pcm_channels), np.int16)
+        index, position = 0, 0
+        ended = False
+        while True:
+            end = frame_start(index + 1, rate=self.pcm_rate, fps=fps)
+            while not ended and position + len(held) < end:
+                block = next(self._blocks, None)
+                ended = block is None
+                if block is not None:
+                    held = np.concatenate([held, block["audio"]])
+            if ended and not len(held):
+                return
+            size = end - position
+            chunk, held = held[:size], held[size:]
+            yield np.pad(chunk, ((0, size - len(chunk)), (0, 0)))
+            index, position = index + 1, end
+
+

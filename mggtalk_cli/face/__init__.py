@@ -1,0 +1,12 @@
+"""Photo or frame -> faces, landmarks, person mask, head pose and expression."""
+
+from mggtalk_cli.face.detect import Faces, detect_faces
+from mggtalk_cli.face.fit import FaceFit, fit_face
+from mggtalk_cli.face.landmarks import Landmarks, find_landmarks
+from mggtalk_cli.face.matte import person_mask
+from mggtalk_cli.face.model import FaceModel, load_face_model
+
+__all__ = [
+    *("FaceFit", "FaceModel", "Faces", "Landmarks"),
+    *("detect_faces", "find_landmarks", "fit_face", "load_face_model", "person_mask"),
+]

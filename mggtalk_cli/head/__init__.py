@@ -1,0 +1,1 @@
+"""From one portrait to a surface: depth, normals, their integration, and the unseen side."""

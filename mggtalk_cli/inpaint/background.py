@@ -1,0 +1,57 @@
+"""What lies behind the person: a push-pull fill of the photo's own background.
+
+Pull: average known pixels into ever coarser levels; push: fill holes from the coarser level.
+The result is smooth and seamless, which is what an out-of-focus background should be.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+# Pixels this close to the person (share of the picture's longer side) are not trusted as
+# background: hair and blur reach beyond the matte.
+DISTRUST = 0.008
+
+
+def fill_behind(image: np.ndarray, matte: np.ndarray) -> np.ndarray:
+    """Return the (H, W, 3) float32 photo with the person replaced by background.
+
+    Args:
+        image: (H, W, 3) float32 photo.
+        matte: (H, W) float32 person matte 0..1.
+    """
+    radius = max(1, round(DISTRUST * max(matte.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    person = cv2.dilate((matte > 0.05).astype(np.float32), kernel)
+    known = 1 - person
+    if known.sum() < 0.002 * known.size:
+        mean = image.reshape(-1, 3).mean(0)
+        return np.broadcast_to(mean, image.shape).astype(np.float32).copy()
+    filled = fill_unknown(image, known)
+    feather = cv2.GaussianBlur(person, (0, 0), max(0.5, radius / 2))
+    feather = np.maximum(feather, person)[..., None] * person[..., None]
+    return (image * (1 - feather) + filled * feather).astype(np.float32)
+
+
+def fill_unknown(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) float32: the picture where `known` (H, W) is 1, a smooth fill elsewhere."""
+    return _pull_push(image * known[..., None], known)
+
+
+def _pull_push(weighted: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the fill of a (H, W, 3) picture premultiplied by its (H, W) weight."""
+    height, width = weight.shape
+    if min(height, width) <= 2:
+        mean = weighted.reshape(-1, 3).sum(0) / max(float(weight.sum()), 1e-6)
+        return np.broadcast_to(mean, weighted.shape).astype(np.float32)
+    small = ((width + 1) // 2, (height + 1) // 2)
+    coarse_weighted = cv2.resize(cv2.GaussianBlur(weighted, (5, 5), 1), small)
+    coarse_weight = cv2.resize(cv2.GaussianBlur(weight, (5, 5), 1), small)
+    full = np.minimum(coarse_weight, 1)
+    scale = full / np.maximum(coarse_weight, 1e-6)
+    coarse = _pull_push(coarse_weighted * scale[..., None], full)
+    coarse = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    own = weighted / np.maximum(weight, 1e-6)[..., None]
+    share = np.clip(weight, 0, 1)[..., None]
+    return (own * share + coarse * (1 - share)).astype(np.float32)

@@ -1,0 +1,42 @@
+"""Real spherical harmonics of degree 0-3, in the sign convention of 3D Gaussian splatting."""
+
+from __future__ import annotations
+
+import math
+
+# Normalisation of each polynomial below (the orthonormal basis on the unit sphere).
+C0 = 0.5 / math.sqrt(math.pi)
+C1 = math.sqrt(3.0 / (4.0 * math.pi))
+C2_XY, C2_Z2, C2_X2 = (0.5 * math.sqrt(k / math.pi) for k in (15.0, 1.25, 3.75))
+C3_X3, C3_XYZ, C3_XZ2 = (0.25 * math.sqrt(k / math.pi) for k in (17.5, 420.0, 10.5))
+C3_Z3, C3_Z_X2 = (0.25 * math.sqrt(k / math.pi) for k in (7.0, 105.0))
+
+COEFFICIENTS = (1, 4, 9, 16)  # by degree
+
+
+def sh_basis(x, y, z):  # type: ignore[no-untyped-def]
+    """Return the 16 basis values at unit directions, as a tuple.
+
+    Args:
+        x, y, z: components of the unit vector from the camera to the Gaussian: floats, arrays or
+            tensors of one shape.
+    """
+    xx, yy, zz = x * x, y * y, z * z
+    return (
+        C0 + 0.0 * x,
+        -C1 * y,
+        C1 * z,
+        -C1 * x,
+        C2_XY * x * y,
+        -C2_XY * y * z,
+        C2_Z2 * (2.0 * zz - xx - yy),
+        -C2_XY * x * z,
+        C2_X2 * (xx - yy),
+        -C3_X3 * y * (3.0 * xx - yy),
+        C3_XYZ * x * y * z,
+        -C3_XZ2 * y * (4.0 * zz - xx - yy),
+        C3_Z3 * z * (2.0 * zz - 3.0 * xx - 3.0 * yy),
+        -C3_XZ2 * x * (4.0 * zz - xx - yy),
+        C3_Z_X2 * z * (xx - yy),
+        -C3_X3 * x * (xx - 3.0 * yy),
+    )

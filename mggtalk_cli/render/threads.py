@@ -1,0 +1,81 @@
+"""Splits a kernel's range over Python threads; the kernels release the GIL.
+
+Own threads instead of numba's parallel layer: two Python threads may render at once, a forked
+child gets fresh threads, and the number follows `torch.get_num_threads()` at each call.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+_lock = threading.Lock()
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _forget_after_fork() -> None:
+    """Drop the parent's pools: their threads do not exist in a forked child."""
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def even_ranges(count: int, parts: int) -> list[tuple[int, int]]:
+    """Return `parts` consecutive ranges that cover 0..count; some may be empty.
+
+    >>> even_ranges(5, 2)
+    [(0, 2), (2, 5)]
+    """
+    edges = [count * part // parts for part in range(parts + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def weighted_ranges(offsets: np.ndarray, parts: int) -> list[tuple[int, int]]:
+    """Return up to `parts` consecutive item ranges of about equal weight.
+
+    Args:
+        offsets: (items + 1,) running total of the items' weights, from 0.
+        parts: number of ranges wanted.
+    """
+    targets = np.linspace(0, offsets[-1], parts + 1)[1:-1]
+    edges = [0, *np.searchsorted(offsets, targets).tolist(), len(offsets) - 1]
+    pairs = zip(edges[:-1], edges[1:], strict=True)
+    return [(begin, end) for begin, end in pairs if begin < end]
+
+
+def run_all(tasks: list[Callable[[], Any]], threads: int) -> list[Any]:
+    """Return the results of all tasks, in order; the caller's thread works too."""
+    if threads <= 1 or len(tasks) <= 1:
+        return [task() for task in tasks]
+    with _lock:
+        pool = _pools.get(threads)
+        if pool is None:
+            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "mggtalk-render")
+    waiting = iter(enumerate(tasks))
+    results: list[Any] = [None] * len(tasks)
+    taking = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with taking:
+                item = next(waiting, None)
+            if item is None:
+                return
+            results[item[0]] = item[1]()
+
+    helpers = [pool.submit(work) for _ in range(min(threads, len(tasks)) - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            helper.result()
+    return results
