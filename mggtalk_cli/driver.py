@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mggtalk_cli import __version__, face, motion
-from mggtalk_cli.artifacts.npz import Artifact, Frame
+from mggtalk_cli.artifacts.memory import in_memory
+from mggtalk_cli.artifacts.reading import Artifact, Frame
 from mggtalk_cli.core.audio import AudioFile, frame_start, media_kind
 from mggtalk_cli.core.expression import FaceState, neutral_state
 from mggtalk_cli.core.rotation import matrix_from_quaternion, quaternion_from_matrix
@@ -155,7 +156,7 @@ def motion_artifact(driver: Drive) -> Artifact:
         "created_by": f"mggtalk {__version__}",
     }
     blocks = [] if sound is None else ({"audio": block} for block in sound.pcm_chunks(1.0))
-    return Artifact.of("motion", meta, arrays, blocks)
+    return in_memory("motion", meta, arrays, blocks)
 
 
 def audio_meta(driver: Drive) -> dict[str, int] | None:

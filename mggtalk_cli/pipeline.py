@@ -23,7 +23,8 @@ from mggtalk_cli import __version__, splat
 from mggtalk_cli import deform as deforming
 from mggtalk_cli import inpaint as inpainting
 from mggtalk_cli import render as rendering
-from mggtalk_cli.artifacts.npz import Artifact
+from mggtalk_cli.artifacts.memory import in_memory
+from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.image import crop_square, read_photo
@@ -134,7 +135,7 @@ def build_head(
     }
     if source is not None:
         meta["source"] = source
-    head = Artifact.of("head", meta, built.arrays)
+    head = in_memory("head", meta, built.arrays)
     head.arrays["color"] = _compensated_colors(head)
     return head
 
@@ -201,7 +202,7 @@ def deform(head: Artifact, driver: Drive, *, absolute: bool = False) -> Artifact
         "created_by": f"mggtalk {__version__}",
     }
     arrays = {name: head.arrays[name] for name in SHARED_ARRAYS}
-    return Artifact.of("points", meta, arrays, frames())
+    return in_memory("points", meta, arrays, frames())
 
 
 def _through_lens(state: FaceState, driver: Drive, camera: Camera) -> FaceState:
@@ -245,7 +246,7 @@ def render(points: Artifact, options: RenderOptions | None = None) -> Artifact:
         "created_by": f"mggtalk {__version__}",
     }
     arrays = {name: points.arrays[name] for name in ("image", "plate", "matte")}
-    return Artifact.of("frames", meta, arrays, frames())
+    return in_memory("frames", meta, arrays, frames())
 
 
 def _point_frames(points: Artifact, options: RenderOptions) -> Iterator[dict[str, np.ndarray]]:

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from mggtalk_cli import deform, face, head, inpaint
-from mggtalk_cli.core.camera import Camera, viewmat_from_pose
+from mggtalk_cli.head.depth import analytic_depth
+from mggtalk_cli.head.normals import analytic_normals
+from mggtalk_cli.head.surface import Surface, build_surface
+from mggtalk_cli.head.view import HeadView, head_view
+from mggtalk_cli.core.camera import Camera, pixel_grid, viewmat_from_pose
 from mggtalk_cli.core.image import Mapped, crop_square, fit_longer_side
-from mggtalk_cli.core.landmark_groups import IRIS_LEFT, IRIS_RIGHT, MIRROR
-from mggtalk_cli.core.rotation import angles_from_matrix
+from mggtalk_cli.core.landmark_groups import IRIS_LEFT, IRIS_RIGHT, MIRROR, TRIANGLES
+from mggtalk_cli.core.rotation import angles_from_matrix, quaternion_from_matrix
 from mggtalk_cli.core.sheet import (
     GATE_EYE_LEFT,
     GATE_EYE_RIGHT,
@@ -24,8 +30,11 @@ from mggtalk_cli.core.sheet import (
     GATE_NONE,
     LINK_DOWN,
     LINK_RIGHT,
+    FlatSheets,
     Sheet,
+    flatten,
     grid_links,
+    neighbours,
 )
 from mggtalk_cli.errors import InputError
 
@@ -39,9 +48,6 @@ MIN_FACE_PX = 64
 
 # Opacity of a skin Gaussian: the photo's colours come back under it, and folds still cover.
 OPACITY = 0.9
-
-# Share of the head's shift that shoulders follow, so that the collar does not tear off.
-TORSO_FOLLOW = 0.25
 
 
 @dataclass(frozen=True)
@@ -181,14 +187,14 @@ def control_mesh(fit: face.FaceFit) -> Controls:
     model = face.load_face_model()
     beta = fit.state.beta
     rest = [fit.landmarks_head]
-    shapes = [model.landmark_shapes]
+    shapes = [model.landmark_expression]
     vertices = model.vertices(beta, fit.identity)
     parts, offset = [], len(fit.landmarks_head)
     for code, name in MOUTH_PARTS.items():
         triangles = model.triangles[model.part == code].astype(np.int64)
         used = np.unique(triangles)
         rest.append(vertices[used])
-        shapes.append(model.vertex_shapes(used))
+        shapes.append(model.expression[:, used])
         parts.append(deform.Part(name, np.searchsorted(used, triangles) + offset))
         offset += len(used)
     return Controls(
@@ -210,62 +216,24 @@ def light_on_skin(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return (level * tint**0.35).astype(np.float32)
 
 
-def head_weight_map(positions: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Return (H, W) float32: 1 on the head, fading to 0 down the neck and off to the sides.
-
-    Args:
-        positions: (H, W, 3) head frame, cm.
-        landmarks: (468, 3) head frame, cm.
-    """
-    chin, top = landmarks[152, 1], landmarks[10, 1]
-    face_height = top - chin
-    half_width = float(np.ptp(landmarks[:, 0])) / 2
-    x, y = np.abs(positions[..., 0]), positions[..., 1]
-    vertical = 1 - _smoothstep((chin - y) / (0.2 * face_height))
-    # Hair may be wide beside the face; beside the chin it lies on the shoulders.
-    high = _smoothstep((y - chin) / (0.5 * face_height))
-    reach = half_width * (1.35 + 1.35 * high)
-    lateral = 1 - _smoothstep((x - reach) / (0.5 * half_width))
-    return (vertical * lateral).astype(np.float32)
-
-
-def torso_follow_map(height: int, width: int) -> np.ndarray:
-    """Return (H, W) float32 share of the head's shift followed by the torso; 0 at the border.
-
-    Points at the picture's border must stay: nothing lies beyond them to move in.
-    """
-    x = (np.arange(width) + 0.5) / width
-    y = (np.arange(height) + 0.5) / height
-    across = _smoothstep(np.minimum(x, 1 - x) / 0.12)
-    down = _smoothstep((1 - y) / 0.15)
-    return (TORSO_FOLLOW * across[None, :] * down[:, None]).astype(np.float32)
-
-
-def _smoothstep(t: np.ndarray) -> np.ndarray:
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def build_sheets(portrait: Portrait, controls: Controls, options: BuildOptions) -> list[Sheet]:
     """Return all sheets of the head, the front one first."""
     camera, landmarks = portrait.camera, portrait.fit.landmarks_head
     image = portrait.image.astype(np.float32) / 255
-    model = face.load_face_model()
-    vertices = model.vertices(portrait.fit.state.beta, portrait.fit.identity)
-    skin = model.triangles[model.part == 0]
-    view = head.head_view(portrait.matte, landmarks, vertices, skin, camera)
-    depth, normals = head.estimate(view, options)
-    surface = head.build_surface(view, camera, depth=depth, normals=normals)
+    view = head_view(portrait.matte, landmarks, *visible_mesh(portrait.fit), camera)
+    depth = analytic_depth(view)
+    normals = analytic_normals(view)
+    surface = build_surface(view, depth, normals, camera=camera, rgb=image)
     binding = deform.bind_face(
         camera.project(landmarks), landmarks, height=camera.height, width=camera.width
     )
-    front = front_sheet(image, portrait.matte, surface, binding, landmarks)
+    front = front_sheet(image, portrait.matte, surface, binding, landmarks, camera)
     light = light_on_skin(image, view.face)
     sheets = [front]
-    gain = head.symmetry_gain(float(angles_from_matrix(portrait.fit.state.rotation)[0]))
+    gain = 0 and head.symmetry_gain(float(angles_from_matrix(portrait.fit.state.rotation)[0]))
     if gain > 0:
         sheets.append(mirror_sheet(front, view, portrait, gain, options))
-    sheets.append(back_sheet(front, image))
+    if hasattr(head,'back_shell'): sheets.append(back_sheet(front, image))
     sheets += eyes(portrait, image, surface.depth, light)
     box = mouth_box(camera.project(landmarks), camera)
     sheets += deform.mouth_sheets(
@@ -274,17 +242,37 @@ def build_sheets(portrait: Portrait, controls: Controls, options: BuildOptions) 
     return sheets
 
 
+def visible_mesh(fit: face.FaceFit) -> tuple[np.ndarray, np.ndarray]:
+    """Return vertices (V, 3) and triangles (F, 3) of the fitted head as a closed surface.
+
+    The face model is hollow behind lips and lids; lids of landmark triangles close it, so that
+    the depth of the mouth and of the eyes is that of the face's surface.
+    """
+    model = face.load_face_model()
+    vertices = model.vertices(fit.state.beta, fit.identity)
+    skin = model.triangles[model.part == 0]
+    rings = (deform.MOUTH_RING, deform.EYE_RIGHT_RING, deform.EYE_LEFT_RING)
+    lids = [t for ring in rings for t in TRIANGLES[np.isin(TRIANGLES, ring).all(1)]]
+    return (
+        np.concatenate([vertices, fit.landmarks_head]),
+        np.concatenate([skin, np.array(lids) + len(vertices)]),
+    )
+
+
 def front_sheet(
     image: np.ndarray,
     matte: np.ndarray,
-    surface: head.Surface,
+    surface: Surface,
     binding: deform.Binding,
     landmarks: np.ndarray,
+    camera: Camera,
 ) -> Sheet:
     """Return the photo's own pixels as a sheet, eyes left out, lips cut."""
     eye = (binding.layer == deform.EYE_RIGHT) | (binding.layer == deform.EYE_LEFT)
-    valid = surface.valid & ~eye
-    links = grid_links(valid, binding.layer) & surface.links
+    positions, person = extend_rim(surface, matte, camera)
+    valid = person & ~eye
+    links = grid_links(valid, binding.layer)
+    links &= np.where(surface.valid, surface.links, LINK_RIGHT | LINK_DOWN).astype(np.uint8)
     side = binding.lip_side
     links[:, :-1][side[:, :-1] * side[:, 1:] < 0] &= ~np.uint8(LINK_RIGHT)
     links[:-1][side[:-1] * side[1:] < 0] &= ~np.uint8(LINK_DOWN)
@@ -294,20 +282,44 @@ def front_sheet(
     height, width = matte.shape
     return Sheet(
         name="front",
-        positions=surface.positions.astype(np.float32),
+        positions=positions,
         valid=valid,
         links=links,
         color=color.astype(np.float32),
         opacity=(OPACITY * np.clip(matte / 0.95, 0, 1)).astype(np.float32),
         index=binding.index,
         weight=binding.weight,
-        head_weight=head_weight_map(surface.positions, landmarks),
+        head_weight=deform.head_weight_map(positions, landmarks),
         gate=np.where(binding.layer == deform.MOUTH, GATE_MOUTH, GATE_NONE).astype(np.uint8),
     )
 
 
+# Pixels with less of the person than this are background.
+MATTE_FLOOR = 0.03
+
+# Soft edges reach at most this far beyond the surface (share of the picture's longer side).
+RIM = 0.02
+
+
+def extend_rim(
+    surface: Surface, matte: np.ndarray, camera: Camera
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions (H, W, 3) and mask with the soft edge of hair at the depth beside it."""
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~surface.valid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    depth = np.zeros(labels.max() + 1, np.float32)
+    depth[labels[surface.valid]] = surface.depth[surface.valid]
+    near = distance <= RIM * max(matte.shape)
+    grid = pixel_grid(*matte.shape)
+    positions = np.where(
+        surface.valid[..., None], surface.positions, camera.unproject(grid, depth[labels])
+    )
+    return positions.astype(np.float32), surface.valid | (near & (matte > MATTE_FLOOR))
+
+
 def mirror_sheet(
-    front: Sheet, view: head.HeadView, portrait: Portrait, gain: float, options: BuildOptions
+    front: Sheet, view: HeadView, portrait: Portrait, gain: float, options: BuildOptions
 ) -> Sheet:
     """Return the front sheet mirrored into the side the photo does not show."""
     voxel = {} if options.voxel_size_cm is None else {"voxel_size_cm": options.voxel_size_cm}
@@ -379,3 +391,75 @@ def mouth_box(landmarks_px: np.ndarray, camera: Camera) -> tuple[int, int, int, 
     x0, x1 = np.clip(np.round(xs), 0, camera.width).astype(int)
     y0, y1 = np.clip(np.round(ys), 0, camera.height).astype(int)
     return int(x0), int(y0), int(x1), int(y1)
+
+
+class Assembled(NamedTuple):
+    """A head ready to be written: its camera, framing, sheets and header arrays."""
+
+    camera: Camera
+    crop_box: tuple[float, float, float, float]
+    sheet_names: list[str]
+    arrays: dict[str, np.ndarray]
+
+
+def assemble(photo: np.ndarray, options: BuildOptions) -> Assembled:
+    """Return everything a head artifact holds, colours not yet compensated.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        options: what the user chose.
+    """
+    portrait = measure_portrait(photo, options)
+    controls = control_mesh(portrait.fit)
+    sheets = build_sheets(portrait, controls, options)
+    flat = flatten(sheets)
+    points = flat.columns
+    front = sheets[0].valid
+    follow = deform.torso_follow_map(*front.shape)[front]
+    state = portrait.fit.state
+    image = portrait.image.astype(np.float32) / 255
+    arrays = {
+        "image": portrait.image,
+        "plate": to_bytes(inpaint.fill_behind(image, portrait.matte)),
+        "matte": to_bytes(portrait.matte),
+        "grid_shape": flat.grid_shape,
+        "valid": flat.valid,
+        "links": flat.links,
+        "positions": points["positions"],
+        "normals": point_normals(flat),
+        "color": points["color"],
+        "opacity": points["opacity"],
+        "head_weight": points["head_weight"],
+        "rig_index": points["index"].astype(np.uint16),
+        "rig_weight": points["weight"],
+        "rig_gate": points["gate"],
+        "rig_iris": np.concatenate(
+            [np.full(s.valid.sum(), s.name.startswith("iris")) for s in sheets]
+        ),
+        "rig_torso_follow": np.pad(follow, (0, len(points["opacity"]) - len(follow))),
+        "rig_controls": controls.rest,
+        "rig_shapes": controls.shapes.astype(np.float16),
+        "rig_source_beta": state.beta,
+        "rig_source_rotation": quaternion_from_matrix(state.rotation).astype(np.float32),
+        "rig_source_translation": state.translation,
+        "rig_source_gaze": state.gaze,
+    }
+    names = [sheet.name for sheet in sheets]
+    return Assembled(portrait.camera, portrait.crop_box, names, arrays)
+
+
+def to_bytes(picture: np.ndarray) -> np.ndarray:
+    """Return a 0..1 picture as uint8."""
+    return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+
+
+def point_normals(flat: FlatSheets) -> np.ndarray:
+    """Return (m, 3) float32 unit normals of the flattened points, towards +z, head frame."""
+    near = neighbours(flat.grid_shape, flat.valid, flat.links)
+    points = flat.columns["positions"]
+    across = points[near.right] - points[near.left]
+    down = points[near.down] - points[near.up]
+    normals = np.cross(down, across)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals = np.where(length > 1e-9, normals / np.maximum(length, 1e-9), [0.0, 0.0, 1.0])
+    return np.where(normals[:, 2:] < 0, -normals, normals).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import io
 from typing import Any
 
@@ -25,35 +27,28 @@ def npy_parts(array: np.ndarray) -> tuple[Buffer, Buffer]:
     return header.getvalue(), array.reshape(-1).view(np.uint8).data
 
 
-class _HeaderReader:
-    """The file-like face of a member that numpy's header parser asks for."""
-
-    def __init__(self, member: Member) -> None:
-        self._member = member
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not 0 <= size <= _MAX_NPY_HEADER:
-            raise ValueError("header too long")
-        return bytes(self._member.read(size))
-
-
 def _read_header(member: Member) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, Fortran order and dtype of the array in a member."""
-    reader = _HeaderReader(member)
+    start = member.read(8)
+    if not start.startswith(npy_format.MAGIC_PREFIX) or start[6] not in (1, 2):
+        raise ArtifactError(f"member '{member.name}' is no .npy array")
+    length = int.from_bytes(member.read(2 * start[6]), "little")
+    if length > _MAX_NPY_HEADER:
+        raise ArtifactError(f"member '{member.name}' has a .npy header of {length} bytes")
     try:
-        version = npy_format.read_magic(reader)
-        if version == (1, 0):
-            parsed = npy_format.read_array_header_1_0(reader)
-        elif version == (2, 0):
-            parsed = npy_format.read_array_header_2_0(reader)
-        else:
-            raise ValueError(f"npy version {version}")
-    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
-        raise ArtifactError(f"member '{member.name}' is no readable array: {error}") from error
-    shape, fortran_order, dtype = parsed
-    if any(size < 0 for size in shape):
-        raise ArtifactError(f"member '{member.name}' claims shape {shape}")
-    return shape, fortran_order, dtype
+        return _parse_header(bytes(member.read(length)))
+    except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError) as error:
+        raise ArtifactError(f"member '{member.name}' has an odd .npy header") from error
+
+
+@functools.lru_cache(maxsize=64)  # the frames of a sequence share a few headers
+def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    fields = ast.literal_eval(header.decode("latin-1").strip())
+    shape, fortran_order, descr = fields["shape"], fields["fortran_order"], fields["descr"]
+    sizes_fit = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not sizes_fit or type(fortran_order) is not bool or not isinstance(descr, str):
+        raise ValueError("header fields of the wrong type")
+    return shape, fortran_order, np.dtype(descr)
 
 
 def read_npy(

@@ -7,6 +7,7 @@ again is read too. Files are read by random access, pipes front to back, one fra
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -96,10 +97,15 @@ def _open_path(path: Path, kinds: tuple[str, ...] | None) -> Artifact:
         file = path.open("rb")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if not file.seekable():  # a named pipe: the frames still to come keep it open
-        return _open_stream(file, str(path), kinds)
-    with file, labelled(str(path)):
-        return FileReader(file, str(path), kinds, path).artifact()
+    if file.seekable():
+        with file, labelled(str(path)):
+            return FileReader(file, str(path), kinds, path).artifact()
+    with contextlib.ExitStack() as closing, labelled(str(path)):
+        closing.enter_context(file)
+        artifact = PipeReader(file, str(path), kinds, close=True).artifact()
+        if KINDS[artifact.kind].frame:
+            closing.pop_all()  # a named pipe: the frames still to come keep it open
+        return artifact
 
 
 def _open_stream(stream: BinaryIO, label: str, kinds: tuple[str, ...] | None) -> Artifact:

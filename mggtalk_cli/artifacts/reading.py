@@ -40,6 +40,8 @@ Frame = dict[str, np.ndarray]
 
 _OWN_KEYS = ("kind", "format_version", HEADER_KEY)
 
+_OUT_OF_ORDER = "out of order: name the file instead of piping it"
+
 # What people hand over by mistake, by its first four bytes.
 _FOREIGN = {
     b"\x93NUM": "a single .npy array",
@@ -137,6 +139,11 @@ class _Content:
         self.sizes = initial_sizes(self.meta)
         self.arrays: dict[str, np.ndarray] = {}
 
+    @property
+    def has_header(self) -> bool:
+        """Whether all required header arrays are in."""
+        return all(a.optional or name in self.arrays for name, a in self.spec.header.items())
+
     def read_header_array(self, member: Member, name: str) -> None:
         if name in self.arrays or name == META:
             raise ArtifactError(f"array '{name}' appears twice")
@@ -163,8 +170,17 @@ class _Content:
 class PipeReader:
     """Reads an artifact front to back; a frame is handed out when its closing array is in."""
 
-    def __init__(self, stream: BinaryIO, label: str, kinds: tuple[str, ...] | None) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        label: str,
+        kinds: tuple[str, ...] | None,
+        *,
+        close: bool = False,
+    ) -> None:
+        """Read the header; `close` asks to close the stream after the frames."""
         self._source = ByteSource(stream, label)
+        self._closing = contextlib.closing(stream) if close else contextlib.nullcontext()
         self._seen = 0
         self._started = self._ended = False
         self._ahead: Member | None = None
@@ -200,6 +216,8 @@ class PipeReader:
             name, index = split_member_name(member.name)
             if index is not None and content.spec.frame:
                 self._ahead = member
+                if not content.has_header:
+                    raise self._source.fail(f"has '{member.name}' {_OUT_OF_ORDER}")
                 return
             content.read_header_array(member, name)
 
@@ -209,14 +227,15 @@ class PipeReader:
         self._started = True
         picked = None if pick is None else set(pick)
         index = 0
-        while True:
-            with labelled(self._source.label):
-                frame = self._read_frame(index)
-            if frame is None:
-                return
-            if picked is None or index in picked:
-                yield frame
-            index += 1
+        with self._closing:
+            while True:
+                with labelled(self._source.label):
+                    frame = self._read_frame(index)
+                if frame is None:
+                    return
+                if picked is None or index in picked:
+                    yield frame
+                index += 1
 
     def _read_frame(self, index: int) -> Frame | None:
         content, frame = self._content, Frame()
@@ -229,9 +248,7 @@ class PipeReader:
                 return None
             name, number = split_member_name(member.name)
             if number != index or name in frame:
-                raise ArtifactError(
-                    f"'{member.name}' comes out of order: name the file instead of piping it"
-                )
+                raise self._source.fail(f"has '{member.name}' {_OUT_OF_ORDER}")
             frame[name] = content.read_frame_array(member, name)
         check_frame(content.kind, content.meta, index, frame)
         return frame
@@ -269,11 +286,14 @@ class FileReader:
             raise ArtifactError(f"{self._label} {_foreign(start)}")
         try:
             with zipfile.ZipFile(self._stream) as archive:
-                return [(info.filename, info.header_offset) for info in archive.infolist()]
+                entries = [(info.filename, info.header_offset) for info in archive.infolist()]
         except zipfile.BadZipFile as error:
             raise ArtifactError(f"{self._label} {TRUNCATED}") from error
         except (NotImplementedError, ValueError, OverflowError, struct.error, OSError) as error:
             raise ArtifactError(f"{self._label} is damaged: {error}") from error
+        if any(offset < 0 for _, offset in entries):
+            raise ArtifactError(f"{self._label} is damaged: its directory points before its start")
+        return entries
 
     def _member(self, stream: BinaryIO, offset: int, name: str, index: int | None) -> Member:
         stream.seek(offset)

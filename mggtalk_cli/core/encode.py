@@ -8,7 +8,6 @@ in limited range, which every player shows alike.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -22,7 +21,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from mggtalk_cli.core.image import write_png
-from mggtalk_cli.core.output import atomic_path
+from mggtalk_cli.core.output import FrameFiles, atomic_path, is_pattern
 from mggtalk_cli.errors import InputError
 
 log = logging.getLogger("mggtalk")
@@ -215,27 +214,22 @@ def _open_output(target: Path | BinaryIO) -> Any:
 class PngSequence:
     """Numbered pictures such as `out/%05d.png`, from 0; use as a context manager.
 
-    Each file appears whole. When the run fails, the pictures it wrote are removed; when it ends,
-    so are those that follow from a longer run before.
+    Each file appears whole; when the run fails, the pictures it wrote are removed.
     """
 
     def __init__(self, pattern: str | Path, *, overwrite: bool = False) -> None:
         """Check the pattern and the folder.
 
         Raises:
-            InputError: The pattern has no single %d, is no .png, or its first picture exists.
+            InputError: The pattern is no .png; or see `core.output.FrameFiles`.
         """
-        self._pattern, self._overwrite, self.frames = str(pattern), overwrite, 0
-        if not self._pattern.lower().endswith(".png"):
+        if Path(pattern).suffix.lower() != ".png":
             raise InputError(f"{pattern}: frame sequences are PNG; use a pattern like %05d.png")
-        if not re.fullmatch(r"(?:[^%]|%%)*%0?\d*d(?:[^%]|%%)*", self._pattern):
-            raise InputError(f"{pattern}: needs exactly one number, like %05d, for the frames")
-        if self._path(0).exists() and not overwrite:
-            raise InputError(f"{self._path(0)} exists: add --overwrite to replace the sequence")
+        self._files, self.frames = FrameFiles(Path(pattern), overwrite=overwrite), 0
 
     def write(self, frame: np.ndarray, audio: np.ndarray | None = None) -> None:
         """Write the next (height, width, 3 or 4) uint8 frame; `audio` is not kept."""
-        with atomic_path(self._path(self.frames), overwrite=self._overwrite) as part:
+        with self._files.atomic(self.frames) as part:
             write_png(part, frame)
         self.frames += 1
 
@@ -250,15 +244,9 @@ class PngSequence:
     ) -> None:
         if kind is not None:
             for index in range(self.frames):
-                self._path(index).unlink(missing_ok=True)
-            return
-        stale = self.frames
-        while self._overwrite and self._path(stale).exists():
-            self._path(stale).unlink()
-            stale += 1
-
-    def _path(self, index: int) -> Path:
-        return Path(self._pattern % index)
+                self._files.path(index).unlink(missing_ok=True)
+        elif self._files.path(self.frames).exists():
+            log.warning("%s: older frames follow from here", self._files.path(self.frames))
 
 
 @contextmanager
@@ -279,7 +267,7 @@ def frame_writer(
         InputError: See `VideoWriter`, `PngSequence` and `atomic_path`.
     """
     name = None if not isinstance(target, str | Path) else Path(target)
-    if name is not None and "%" in name.name:
+    if name is not None and is_pattern(name):
         if audio_rate is not None:
             log.warning("%s: pictures carry no sound; write .mp4 to keep it", target)
         with PngSequence(name, overwrite=overwrite) as sequence:

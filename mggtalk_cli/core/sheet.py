@@ -90,3 +90,34 @@ def neighbours(grid_shape: np.ndarray, valid: np.ndarray, links: np.ndarray) -> 
         backward[target] = compact[source]
         result += [forward[valid], backward[valid]]
     return Neighbours(*result)
+
+
+class FlatSheets(NamedTuple):
+    """Sheets flattened one after another; arrays over m hold the valid points only.
+
+    Attributes:
+        grid_shape: (s, 2) int32.
+        valid: (n,) bool.
+        links: (n,) uint8.
+        columns: every other field of `Sheet` by name, (m, ...).
+    """
+
+    grid_shape: np.ndarray
+    valid: np.ndarray
+    links: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def flatten(sheets: list[Sheet]) -> FlatSheets:
+    """Return the sheets as flat arrays, in their order."""
+    fields = ("positions", "color", "opacity", "index", "weight", "head_weight", "gate")
+    columns = {
+        field: np.concatenate([getattr(sheet, field)[sheet.valid] for sheet in sheets])
+        for field in fields
+    }
+    return FlatSheets(
+        np.array([sheet.valid.shape for sheet in sheets], np.int32),
+        np.concatenate([sheet.valid.ravel() for sheet in sheets]),
+        np.concatenate([sheet.links.ravel() for sheet in sheets]),
+        columns,
+    )

@@ -120,12 +120,12 @@ class VideoReader:
                     time = origin if time is None else time
                 elif time is None:
                     time = origin + before + lasts
-                if before is not None and time - origin <= before:
+                interval = time - origin - before if before is not None else lasts
+                if interval <= 0:
                     continue
-                if frame.duration and frame.time_base:
-                    lasts = float(frame.duration * frame.time_base)
-                elif before is not None:
-                    lasts = time - origin - before
+                # Some muxers write one tick for the last frame: believe the spacing before it.
+                reported = float((frame.duration or 0) * (frame.time_base or 0))
+                lasts = max(reported, min(interval, 1 / self.fps))
                 before = time - origin
                 yield frame, before, lasts
 

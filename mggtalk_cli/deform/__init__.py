@@ -32,6 +32,7 @@ from mggtalk_cli.deform.binding import (
 )
 from mggtalk_cli.deform.eyes import eye_sheets, iris_shift
 from mggtalk_cli.deform.mouth import Part, mouth_sheets
+from mggtalk_cli.deform.neck import head_weight_map, torso_follow_map
 from mggtalk_cli.deform.retarget import head_motion, retarget
 from mggtalk_cli.deform.skinning import Rig, control_motion, move_points, pose_points
 
@@ -52,8 +53,10 @@ __all__ = [
     "deform_analytic",
     "eye_sheets",
     "head_motion",
+    "head_weight_map",
     "mouth_sheets",
     "retarget",
+    "torso_follow_map",
 ]
 
 RINGS = {

@@ -18,12 +18,18 @@ from mggtalk_cli.head.view import CHIN, FACE_OVAL, INNER_LIPS, HeadView
 # Longer side of the grid the Poisson equation is solved on.
 WORK_SIDE = 160
 # The base plane lies this far behind the side contour of the skull above the eyes, cm.
-BASE_BEHIND_SKULL_CM = 0.5
+BASE_BEHIND_SKULL_CM = 0.3
 # Share of the skull's pixels that lie before its side contour.
-CONTOUR_PERCENTILE = 90
+CONTOUR_PERCENTILE = 75
 # Where no skull is known: distance of the ear landmarks to the base plane, cm.
-BASE_BEHIND_TEMPLES_CM = 2.5
+BASE_BEHIND_TEMPLES_CM = 0.5
 TEMPLES = (234, 454)
+# The shoulders' contour lies this far behind the base plane where no model covers them, the range
+# allowed where one does, and the drop's range below the chin, cm.
+SHOULDERS_BEHIND_CM = 3.0
+SHOULDERS_RANGE_CM = (0.0, 7.0)
+SHOULDERS_FADE_CM = (-4.0, 8.0)
+SHOULDERS_BELOW_CM = 4.0
 # Pull (1 / cm^2) towards the face, the skull under the hair, the neck, and a flat chest.
 FACE_PULL = 1e3
 SKULL_PULL = 0.12
@@ -103,17 +109,24 @@ def work_size(view: HeadView) -> tuple[int, int]:
     return max(8, round(height * factor)), max(8, round(width * factor))
 
 
-def base_depth(view: HeadView) -> float:
-    """Return the camera depth (cm) of the plane through the head's outline."""
-    eyes_y = float(view.landmarks[:, 1].mean())
+def base_depth(view: HeadView) -> np.ndarray:
+    """Return (H, 1) camera depth (cm) of the plane through the silhouette, deeper at shoulders."""
     rows = np.arange(view.matte.shape[0])[:, None] + 0.5
-    skull = np.isfinite(view.model_depth) & (rows < eyes_y) & ~view.face
+    eyes_y, chin_y = float(view.landmarks[:, 1].mean()), float(view.landmarks[CHIN, 1])
+    known = np.isfinite(view.model_depth) & ~view.face
+    skull = known & (rows < eyes_y)
     base = float(view.landmarks[list(TEMPLES), 2].mean()) + BASE_BEHIND_TEMPLES_CM
     if skull.sum() > 0.1 * view.face.sum():
         contour = np.percentile(view.model_depth[skull], CONTOUR_PERCENTILE)
         base = float(contour) + BASE_BEHIND_SKULL_CM
-    farthest_face = float(np.percentile(view.model_depth[view.face], 98))
-    return max(base, farthest_face + BASE_BEHIND_SKULL_CM)
+    base = max(base, float(np.percentile(view.model_depth[view.face], 98)) + BASE_BEHIND_SKULL_CM)
+    below_cm = (rows - chin_y) * view.cm_per_px
+    shoulders = known & (below_cm > SHOULDERS_BELOW_CM)
+    drop = SHOULDERS_BEHIND_CM
+    if shoulders.sum() > 0.05 * view.face.sum():
+        contour = float(np.percentile(view.model_depth[shoulders], CONTOUR_PERCENTILE))
+        drop = float(np.clip(contour + BASE_BEHIND_SKULL_CM - base, *SHOULDERS_RANGE_CM))
+    return base + drop * smoothstep(below_cm, *SHOULDERS_FADE_CM)
 
 
 def inflate(
@@ -150,10 +163,13 @@ def inflate(
 
 
 def _guides(
-    view: HeadView, size: tuple[int, int], z_base: float, cell_cm: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (pull, target) of face, skull, neck and chest on the coarse grid."""
-    model = shrink(view.model_depth, size)
+    view: HeadView, size: tuple[int, int], z_base: np.ndarray, cell_cm: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (pull, target, sink) of face, skull, neck and chest on the coarse grid.
+
+    `sink` is how far (cm) ears, neck and shoulders of the model lie behind the base plane.
+    """
+    model = shrink(face_surface(view), size)
     face = shrink(view.face.astype(np.float32), size) > 0.5
     covered = np.isfinite(model)
     height = np.where(covered, z_base - np.nan_to_num(model), 0.0)
@@ -171,12 +187,15 @@ def _guides(
     pull = np.where(covered, SKULL_PULL * trust * (1 - body) + NECK_PULL * body, 0.0)
     target = np.where(covered, on_model, 0.0)
 
+    behind = np.where(covered & ~face, np.maximum(-height, 0.0) * np.maximum(trust, body), 0.0)
+    sink = cv2.GaussianBlur(behind, (0, 0), SOFT_CM / cell_cm)
+
     chest = float(np.clip(_neck_height(height, covered & (body > 0.5)), *CHEST_RANGE_CM))
     chest_pull = CHEST_PULL * body * ~covered
     target = np.where(covered, target, chest**2)
     pull = np.where(face, FACE_PULL, pull + chest_pull)
     target = np.where(face, np.maximum(height, 0.0) ** 2, target)
-    return pull, target
+    return pull, target, sink
 
 
 def _silhouette_gap(
@@ -197,7 +216,7 @@ def _neck_height(height: np.ndarray, neck: np.ndarray) -> float:
 
 
 def _limits(
-    view: HeadView, h: np.ndarray, size: tuple[int, int], z_base: float, cell_cm: float
+    view: HeadView, h: np.ndarray, size: tuple[int, int], z_base: np.ndarray, cell_cm: float
 ) -> np.ndarray:
     """Return the coarse height map limited beside the face's outline."""
     outline = view.landmarks[list(FACE_OVAL)]
@@ -210,7 +229,7 @@ def _limits(
         seeds, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
     nearest = np.zeros(int(labels.max()) + 1)
-    nearest[labels[rows, columns]] = z_base - outline[:, 2]
+    nearest[labels[rows, columns]] = z_base[rows, 0] - outline[:, 2]
     top = float(outline[:, 1].min()) * scale[1]
     brow = 0.5 * (top + float(outline[:, 1].mean()) * scale[1])
     up_cm = (brow - np.arange(size[0]))[:, None] * cell_cm
@@ -263,9 +282,11 @@ def analytic_depth(view: HeadView) -> np.ndarray:
     z_base = base_depth(view)
     inside = cv2.resize(valid.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0.5
     inside |= shrink(face.astype(np.float32), size) > 0.5
-    pull, target = _guides(view, size, z_base, cell_cm)
+    coarse_base = cv2.resize(z_base, (1, size[0]), interpolation=cv2.INTER_AREA).reshape(-1, 1)
+    pull, target, sink = _guides(view, size, coarse_base, cell_cm)
     f = inflate(inside, pull, target, source=4.0, cell_cm=cell_cm)
-    h = _limits(view, np.sqrt(np.maximum(f, 0.0)), size, z_base, cell_cm)
+    h = _limits(view, np.sqrt(np.maximum(f, 0.0)), size, coarse_base, cell_cm)
+    sink = cv2.resize(sink.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     h = cv2.resize(h.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     h = cv2.GaussianBlur(h, (0, 0), SMOOTH_CELLS * height / size[0])
     rim_cm = _rim_distance(valid, view.cm_per_px)
@@ -273,6 +294,6 @@ def analytic_depth(view: HeadView) -> np.ndarray:
     inner = smoothstep(
         inner_distance(face, border_is_edge=False) * view.cm_per_px, 0, FACE_BLEND_CM
     )
-    depth = z_base - h
+    depth = z_base - h + sink
     depth = np.where(inner > 0, depth + inner * (face_surface(view) - depth), depth)
     return np.where(valid, depth, np.nan).astype(np.float32)

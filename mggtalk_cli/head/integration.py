@@ -310,22 +310,19 @@ def _iterate(
     half = np.full(inside.shape, 0.5)
     weights = (half, half, half, half)
     energy = _energy(u, edges, weights)
-    warm_up = 0 if prior is None else min_rounds
+    warm_up = min_rounds if prior is not None and k > 0 else 0
     strongest = float(weight.max(initial=0.0))
     excess = max(PRIOR_WEIGHT_START / strongest, 1.0) if strongest > 0 else 1.0
-    for round_index in range(max_rounds):
+    for round_index in range(max_rounds if k > 0 else 1):
         rhs, diagonal, right, down = _normal_equations(edges, weights)
         if prior is not None:
-            left_over = max(1.0 - round_index / max(warm_up - 1, 1), 0.0)
+            left_over = max(1.0 - round_index / (warm_up - 1), 0.0) if warm_up > 1 else 0.0
             pull = weight * excess**left_over
             diagonal += pull
             rhs += pull * prior
         diagonal = np.where(inside, np.maximum(diagonal, MIN_DIAGONAL), 1.0)
         u, _ = solve_stencil(u, rhs, diagonal, right, down)
-        if k > 0:
-            weights = _weights(u, edges, k)
-        elif prior is None:
-            break
+        weights = _weights(u, edges, k)
         previous, energy = energy, _energy(u, edges, weights)
         settled = abs(energy - previous) <= ENERGY_TOLERANCE * max(previous, 1e-12)
         if round_index >= warm_up and settled:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from mggtalk_cli.core.camera import Camera, pixel_grid
+from mggtalk_cli.core.sheet import LINK_DOWN, LINK_RIGHT
+from mggtalk_cli.errors import InputError
 from mggtalk_cli.head.depth import inner_distance, smoothstep
 from mggtalk_cli.head.integration import integrate_normals
 from mggtalk_cli.head.normals import normals_from_depth
@@ -31,9 +33,7 @@ RIM_PRIOR = 1e-1
 MAX_ROUNDS = 8
 MIN_ROUNDS = 3
 # Neighbours further apart in depth than this many times their distance across are not linked.
-BREAK_SLOPE = 8.0
-LINK_RIGHT = 1
-LINK_DOWN = 2
+BREAK_SLOPE = 40.0
 
 
 @dataclass(frozen=True)
@@ -86,43 +86,52 @@ def prior_weights(view: HeadView) -> np.ndarray:
 
 def build_surface(
     view: HeadView,
+    camera: Camera,
+    *,
     depth: np.ndarray,
     normals: np.ndarray,
-    *,
-    camera: Camera,
-    rgb: np.ndarray,
-    refine: Refiner = no_refinement,
-    integrate: bool = True,
+    edge_stiffness: float = 0.0,
+    rgb: np.ndarray | None = None,
+    refine: str = "none",
 ) -> Surface:
     """Return the integrated, refined and back-projected surface of a portrait.
 
     Args:
         view: what is known of the portrait; `view.valid` is the surface's mask.
+        camera: the photo's camera.
         depth: (H, W) camera z in cm, finite on `view.valid`.
         normals: (H, W, 3) unit normals, y-up camera frame, finite on `view.valid`.
-        camera: the photo's camera.
-        rgb: (H, W, 3) float32 0..1.
-        refine: depth refiner, an entry of `REFINERS`.
-        integrate: False takes `depth` as it is.
+        edge_stiffness: k of the bilateral integration. 0 for the analytic maps, which have no
+            inner depth edges to keep (a k of 2 pleats their steep sides); 2 for estimated maps.
+        rgb: (H, W, 3) float32 0..1, asked for by learned refiners; None = black.
+        refine: name of the depth refiner in `REFINERS`.
+
+    Raises:
+        InputError: if the refiner is unknown or a map is not finite on the person.
     """
+    if refine not in REFINERS:
+        raise InputError(f"unknown refiner {refine!r}; choose from {', '.join(REFINERS)}")
     valid = view.valid
-    if integrate:
-        depth = integrate_normals(
-            normals,
-            valid,
-            focal_px=camera.focal_px,
-            depth_prior=depth,
-            prior_weight=prior_weights(view),
-            fit_prior=False,
-            max_rounds=MAX_ROUNDS,
-            min_rounds=MIN_ROUNDS,
-        )
+    if not (np.isfinite(depth[valid]).all() and np.isfinite(normals[valid]).all()):
+        raise InputError("depth or normals have gaps on the person; fill them before integrating")
+    depth = integrate_normals(
+        normals,
+        valid,
+        focal_px=camera.focal_px,
+        depth_prior=depth,
+        prior_weight=prior_weights(view),
+        fit_prior=False,
+        k=edge_stiffness,
+        max_rounds=MAX_ROUNDS,
+        min_rounds=MIN_ROUNDS,
+    )
     xy = pixel_grid(*valid.shape)
     middle = float(np.median(depth[valid]))
     filled = np.where(valid, depth, middle).astype(np.float32)
     coarse = np.where(valid[..., None], camera.unproject(xy, filled), 0.0).astype(np.float32)
-    offset = refine(
-        torch.from_numpy(rgb).permute(2, 0, 1),
+    colors = np.zeros((*valid.shape, 3), np.float32) if rgb is None else rgb
+    offset = REFINERS[refine](
+        torch.from_numpy(colors).permute(2, 0, 1),
         torch.from_numpy(coarse).permute(2, 0, 1),
         torch.from_numpy(valid)[None].float(),
     )

@@ -101,7 +101,9 @@ def test_one_second_becomes_25_frames_by_time(
     times = [round(i * 1000 / fps) for i in range(13 if fps == 12.5 else count)]
     shown = indices(VideoReader(write_grey_clip(tmp_path / "a.mp4", times)))
     assert abs(len(shown) - len(times) * 25 / fps) <= 1
-    assert all(abs(a - b) <= (1 if fps in (24, 12.5) else 0) for a, b in zip(shown, expected, strict=False))
+    assert all(
+        abs(a - b) <= (1 if fps in (24, 12.5) else 0) for a, b in zip(shown, expected, strict=False)
+    )
 
 
 def test_60_fps_picks_the_nearest_in_time(tmp_path: Path) -> None:
@@ -266,7 +268,11 @@ def test_transparency_survives(tmp_path: Path, suffix: str, decoder: str, pix_fm
 
 @pytest.mark.parametrize(
     ("name", "alpha", "says"),
-    [("a.avi", False, "unknown video type"), ("a.mp4", True, "no transparency"), ("a", False, "%05d")],
+    [
+        ("a.avi", False, "unknown video type"),
+        ("a.mp4", True, "no transparency"),
+        ("a", False, "%05d"),
+    ],
 )
 def test_unsupported_outputs_are_refused(name: str, alpha: bool, says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -318,7 +324,7 @@ def test_clip_that_breaks_off_is_used_up_to_there(
     assert "breaks off" in caplog.text
 
 
-def test_png_sequence(tmp_path: Path) -> None:
+def test_png_sequence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frames = [smooth_picture(shift=i) for i in range(3)]
     with frame_writer(tmp_path / "f%03d.png", 128, 96, 25) as writer:
         for frame in frames:
@@ -328,9 +334,13 @@ def test_png_sequence(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(files[2])), frames[2])
     with pytest.raises(InputError, match="--overwrite"):
         PngSequence(tmp_path / "f%03d.png")
-    with PngSequence(tmp_path / "f%03d.png", overwrite=True) as writer:
-        writer.write(frames[0])
-    assert [f.name for f in tmp_path.glob("*")] == ["f000.png"]
+    with (
+        caplog.at_level(logging.WARNING, encode.log.name),
+        PngSequence(tmp_path / "f%03d.png", overwrite=True) as writer,
+    ):
+        writer.write(frames[2])
+    assert np.array_equal(np.asarray(Image.open(files[0])), frames[2])
+    assert "f001.png: older frames" in caplog.text
 
 
 @pytest.mark.parametrize("pattern", ["a%s.png", "a%d%d.png", "a%05d.jpg", "a.png"])
