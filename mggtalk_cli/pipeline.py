@@ -136,11 +136,11 @@ def build_head(
     if source is not None:
         meta["source"] = source
     head = in_memory("head", meta, built.arrays)
-    head.arrays["color"] = _compensated_colors(head)
+    head.arrays["color"] = _compensated_colors(head, built.pixel)
     return head
 
 
-def _compensated_colors(head: Artifact) -> np.ndarray:
+def _compensated_colors(head: Artifact, pixel: np.ndarray) -> np.ndarray:
     """Return point colours with which the identity frame gives the photo back."""
     arrays, rig = head.arrays, head_rig(head)
     source = source_state(head)
@@ -157,11 +157,9 @@ def _compensated_colors(head: Artifact) -> np.ndarray:
         rgb, alpha = rasterize(gaussians, camera, camera.viewmat)
         return rgb + (1 - alpha) * plate
 
-    front = int(np.prod(arrays["grid_shape"][0]))
-    pixels = np.flatnonzero(arrays["valid"][:front])
-    rows = torch.arange(len(pixels))
+    rows = np.flatnonzero(pixel >= 0)
     colors = splat.precompensate(
-        sheet.colors, photo, rows, torch.from_numpy(pixels), draw
+        sheet.colors, photo, torch.from_numpy(rows), torch.from_numpy(pixel[rows]), draw
     )
     return colors.numpy()
 

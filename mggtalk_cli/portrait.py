@@ -223,7 +223,7 @@ def build_sheets(portrait: Portrait, controls: Controls, options: BuildOptions) 
     view = head_view(portrait.matte, landmarks, *visible_mesh(portrait.fit), camera)
     depth = analytic_depth(view)
     normals = analytic_normals(view)
-    surface = build_surface(view, depth, normals, camera=camera, rgb=image)
+    surface = build_surface(view, camera, depth=depth, normals=normals, rgb=image)
     binding = deform.bind_face(
         camera.project(landmarks), landmarks, height=camera.height, width=camera.width
     )
@@ -291,6 +291,7 @@ def front_sheet(
         weight=binding.weight,
         head_weight=deform.head_weight_map(positions, landmarks),
         gate=np.where(binding.layer == deform.MOUTH, GATE_MOUTH, GATE_NONE).astype(np.uint8),
+        pixel=np.arange(height * width, dtype=np.int32).reshape(height, width),
     )
 
 
@@ -335,6 +336,7 @@ def mirror_sheet(
         links=front.links & grid_links(valid),
         index=MIRROR[front.index].astype(np.int32),
         opacity=front.opacity * np.float32(gain),
+        pixel=np.full_like(front.pixel, -1),
     )
 
 
@@ -356,6 +358,7 @@ def back_sheet(front: Sheet, image: np.ndarray) -> Sheet:
         weight=nothing,
         head_weight=np.ones(shape, np.float32),
         gate=np.zeros(shape, np.uint8),
+        pixel=np.full(shape, -1, np.int32),
     )
 
 
@@ -394,12 +397,16 @@ def mouth_box(landmarks_px: np.ndarray, camera: Camera) -> tuple[int, int, int, 
 
 
 class Assembled(NamedTuple):
-    """A head ready to be written: its camera, framing, sheets and header arrays."""
+    """A head ready to be written: its camera, framing, sheets and header arrays.
+
+    `pixel` (m,) int32 is the photo's pixel that shows each point, -1 for none.
+    """
 
     camera: Camera
     crop_box: tuple[float, float, float, float]
     sheet_names: list[str]
     arrays: dict[str, np.ndarray]
+    pixel: np.ndarray
 
 
 def assemble(photo: np.ndarray, options: BuildOptions) -> Assembled:
@@ -420,7 +427,7 @@ def assemble(photo: np.ndarray, options: BuildOptions) -> Assembled:
     image = portrait.image.astype(np.float32) / 255
     arrays = {
         "image": portrait.image,
-        "plate": to_bytes(inpaint.fill_behind(image, portrait.matte)),
+        "plate": to_bytes(inpaint.fill_behind(image, portrait.matte, sheets[0].head_weight)),
         "matte": to_bytes(portrait.matte),
         "grid_shape": flat.grid_shape,
         "valid": flat.valid,
@@ -445,7 +452,7 @@ def assemble(photo: np.ndarray, options: BuildOptions) -> Assembled:
         "rig_source_gaze": state.gaze,
     }
     names = [sheet.name for sheet in sheets]
-    return Assembled(portrait.camera, portrait.crop_box, names, arrays)
+    return Assembled(portrait.camera, portrait.crop_box, names, arrays, points["pixel"])
 
 
 def to_bytes(picture: np.ndarray) -> np.ndarray:

@@ -31,13 +31,15 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         InputError: no such folder, a folder itself, read-only, or existing without `overwrite`.
     """
-    if path.is_dir():
+    with explained_write_errors(path):
+        is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
+    if is_folder:
         raise InputError(f"output {path} is a folder: name a file in it")
     if not path.parent.is_dir():
         raise InputError(f"output folder {path.parent} does not exist: create it or change -o")
-    if path.is_file() and not overwrite:
+    if is_file and not overwrite:
         raise InputError(f"output {path} exists: add --overwrite to replace it or change -o")
-    writable = path.parent if path.is_file() or not path.exists() else path
+    writable = path.parent if is_file or not exists else path
     if not os.access(writable, os.W_OK):
         raise InputError(f"output folder {path.parent} is not writable: change -o")
 
@@ -59,7 +61,8 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     check_output(path, overwrite=overwrite)
     if path.exists() and not path.is_file():
-        yield path
+        with explained_write_errors(path):
+            yield path
         return
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{target.suffix}")

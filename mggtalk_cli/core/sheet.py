@@ -31,6 +31,7 @@ class Sheet(NamedTuple):
         weight: (h, w, 3) float32 their weights.
         head_weight: (h, w) float32, 1 moves with the head, 0 with the torso.
         gate: (h, w) uint8, a GATE_ code.
+        pixel: (h, w) int32 flat index of the photo's pixel that shows this point, -1 for none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Sheet(NamedTuple):
     weight: np.ndarray
     head_weight: np.ndarray
     gate: np.ndarray
+    pixel: np.ndarray
 
 
 def grid_links(valid: np.ndarray, *labels: np.ndarray) -> np.ndarray:
@@ -110,7 +112,7 @@ class FlatSheets(NamedTuple):
 
 def flatten(sheets: list[Sheet]) -> FlatSheets:
     """Return the sheets as flat arrays, in their order."""
-    fields = ("positions", "color", "opacity", "index", "weight", "head_weight", "gate")
+    fields = ("positions", "color", "opacity", "index", "weight", "head_weight", "gate", "pixel")
     columns = {
         field: np.concatenate([getattr(sheet, field)[sheet.valid] for sheet in sheets])
         for field in fields

@@ -7,6 +7,8 @@ and show only inside the lid outline.
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -66,10 +68,26 @@ def eye_sheets(
     iris, disc = _iris(patch, lids, grid, centre, radius)
     base = _smooth_depth(depth[y0:y1, x0:x1])
     near = lids > -margin
-    make = dict(camera=camera, grid=grid, gate=gate)
+    pixel = np.arange(height * width, dtype=np.int32).reshape(height, width)[y0:y1, x0:x1]
+    open_eye = np.where(lids > 0.5, pixel, -1)
+    make = partial(_sheet, camera=camera, grid=grid, gate=gate)
     return [
-        _sheet(f"white_{side}", base + WHITE_SETBACK_CM, near, white, np.ones(shape), **make),
-        _sheet(f"iris_{side}", base + IRIS_SETBACK_CM, disc > 0.02, iris, disc, **make),
+        make(
+            f"white_{side}",
+            base + WHITE_SETBACK_CM,
+            near,
+            white,
+            np.ones(shape),
+            pixel=np.where(disc < 0.5, open_eye, -1),
+        ),
+        make(
+            f"iris_{side}",
+            base + IRIS_SETBACK_CM,
+            disc > 0.02,
+            iris,
+            disc,
+            pixel=np.where(disc >= 0.5, open_eye, -1),
+        ),
     ]
 
 
@@ -123,6 +141,7 @@ def _sheet(
     camera: Camera,
     grid: np.ndarray,
     gate: int,
+    pixel: np.ndarray,
 ) -> Sheet:
     shape = valid.shape
     nothing = np.zeros((*shape, 3), np.float32)
@@ -137,6 +156,7 @@ def _sheet(
         weight=nothing,
         head_weight=np.ones(shape, np.float32),
         gate=np.full(shape, gate, np.uint8),
+        pixel=pixel.astype(np.int32),
     )
 
 

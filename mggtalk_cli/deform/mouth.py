@@ -157,4 +157,5 @@ def _sheet(
         weight=weight.astype(np.float32),
         head_weight=np.ones(shape, np.float32),
         gate=np.full(shape, GATE_MOUTH, np.uint8),
+        pixel=np.full(shape, -1, np.int32),
     )

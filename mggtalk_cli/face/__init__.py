@@ -5,8 +5,18 @@ from mggtalk_cli.face.fit import FaceFit, fit_face
 from mggtalk_cli.face.landmarks import Landmarks, find_landmarks
 from mggtalk_cli.face.matte import person_mask
 from mggtalk_cli.face.model import FaceModel, load_face_model
+from mggtalk_cli.face.tracker import FaceTracker, TrackedFace
 
 __all__ = [
-    *("FaceFit", "FaceModel", "Faces", "Landmarks"),
-    *("detect_faces", "find_landmarks", "fit_face", "load_face_model", "person_mask"),
+    "FaceFit",
+    "FaceModel",
+    "FaceTracker",
+    "Faces",
+    "Landmarks",
+    "TrackedFace",
+    "detect_faces",
+    "find_landmarks",
+    "fit_face",
+    "load_face_model",
+    "person_mask",
 ]

@@ -1,4 +1,4 @@
-"""The face model: rest head + identity shapes + 52 expression shapes, and where landmarks lie on it.
+"""The face model: rest head, identity shapes, 52 expression shapes, and where landmarks lie.
 
     vertices(beta, identity) = rest + identity . I + beta . E
     landmarks(beta, identity) = the same at three vertices' barycentric mean, + a mean offset

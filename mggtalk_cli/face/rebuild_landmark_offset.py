@@ -20,8 +20,9 @@ import numpy as np
 
 from mggtalk_cli.core.landmark_groups import MIRROR
 from mggtalk_cli.face.detect import detect_faces
-from mggtalk_cli.face.fit import PHOTO_EXPRESSION_RIDGE, Fitter, initial_pose, unproject, view_of
+from mggtalk_cli.face.fit import PHOTO_EXPRESSION_RIDGE
 from mggtalk_cli.face.landmarks import find_landmarks
+from mggtalk_cli.face.least_squares import Fitter, initial_pose, unproject, view_of
 from mggtalk_cli.face.model import load_face_model
 
 _FRAMES_PER_CLIP = 6

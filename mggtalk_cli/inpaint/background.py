@@ -14,24 +14,24 @@ import numpy as np
 DISTRUST = 0.008
 
 
-def fill_behind(image: np.ndarray, matte: np.ndarray) -> np.ndarray:
+def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -> np.ndarray:
     """Return the (H, W, 3) float32 photo with the person replaced by background.
 
     Args:
         image: (H, W, 3) float32 photo.
         matte: (H, W) float32 person matte 0..1.
+        head_weight: (H, W) float32, 1 on what moves: beside it, wisps of hair count as person.
     """
     radius = max(1, round(DISTRUST * max(matte.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    person = cv2.dilate((matte > 0.05).astype(np.float32), kernel)
+    inside = matte > 0.05
+    person = np.maximum(inside, cv2.dilate((inside & (head_weight > 0.5)).astype(np.float32), kernel))
     known = 1 - person
     if known.sum() < 0.002 * known.size:
         mean = image.reshape(-1, 3).mean(0)
         return np.broadcast_to(mean, image.shape).astype(np.float32).copy()
     filled = fill_unknown(image, known)
-    feather = cv2.GaussianBlur(person, (0, 0), max(0.5, radius / 2))
-    feather = np.maximum(feather, person)[..., None] * person[..., None]
-    return (image * (1 - feather) + filled * feather).astype(np.float32)
+    return np.where(person[..., None] > 0, filled, image).astype(np.float32)
 
 
 def fill_unknown(image: np.ndarray, known: np.ndarray) -> np.ndarray:

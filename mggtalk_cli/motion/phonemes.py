@@ -22,7 +22,8 @@ SEGMENT_S = (4.0, 12.0)  # shorter: too little to normalise the channel; longer:
 CUT_SMOOTH_S = 0.15  # cut in the middle of the quietest 150 ms
 DECODER_RATE = 100  # pocketsphinx frames per second
 DECODER_SHIFT_S = 0.0
-LANGUAGE_WEIGHT = 2.0
+LANGUAGE_WEIGHT = 1.0  # half the usual: keeps short phones (8.9 instead of 8.1 a second)
+BEAM = 1e-12  # no loss against 1e-40, a third faster
 PEAK_AMPLITUDE = 0.5  # decoding is level-dependent only through int16 rounding: use the range
 
 
@@ -62,8 +63,8 @@ def _decoder() -> Any:
         hmm=get_model_path("en-us/en-us"),
         allphone=get_model_path("en-us/en-us-phone.lm.bin"),
         lw=LANGUAGE_WEIGHT,
-        beam=1e-20,
-        pbeam=1e-20,
+        beam=BEAM,
+        pbeam=BEAM,
         lm=None,
         dict=None,
         loglevel="FATAL",

@@ -60,12 +60,14 @@ def rasterization(
             (C, N, K, 3) spherical harmonics, evaluated along the viewing ray, + 0.5, >= 0.
         viewmats: (C, 4, 4) world -> OpenCV camera.
         Ks: (C, 3, 3) intrinsics in pixels.
-        width, height: image size in pixels.
+        width: of the images, pixels.
+        height: of the images, pixels.
         covars: (N, 3, 3) covariances; quats and scales are then not used, as in gsplat.
         tangents: (N, 2, 3) instead: Sigma = a a^T + b b^T + tangent_eps I of the two rows a, b;
             the quickest form for surfaces. Quats and scales are then not used.
         tangent_eps: isotropic variance added to `tangents`, world units squared.
-        near_plane, far_plane: camera depths outside are not drawn.
+        near_plane: nearest camera depth that is drawn, above zero.
+        far_plane: farthest camera depth that is drawn.
         eps2d: variance in square pixels added to every projected Gaussian.
         sh_degree: degree of the harmonics in `colors` to use, 0-3.
         backgrounds: (C, D) colours behind everything; depth has background 0.

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from mggtalk_cli.errors import BackendError
-from mggtalk_cli.render import kernels
+from mggtalk_cli.render import kernels, projection
 from mggtalk_cli.render.harmonics import COEFFICIENTS
 from mggtalk_cli.render.inputs import RasterInputs, check
+from mggtalk_cli.render.lanes import LANES
+from mggtalk_cli.render.layout import DEPTH, RADIX, RADIX_BITS, RECORD, TILE_ROWS
 from mggtalk_cli.render.threads import even_ranges, run_all, weighted_ranges
 
 _log = logging.getLogger("mggtalk")
@@ -135,7 +137,7 @@ def _shapes(inputs: RasterInputs, threads: int) -> tuple[int, np.ndarray]:
     axes = _workspace("axes", (count, 9), np.float32)
     quats, scales = _array(inputs.quats), _array(inputs.scales)
     tasks = [
-        partial(kernels.axes_from_quats, begin, end, quats, scales, axes)
+        partial(projection.axes_from_quats, begin, end, quats, scales, axes)
         for begin, end in even_ranges(count, threads)
     ]
     run_all(tasks, threads)
@@ -154,7 +156,7 @@ def _camera_colors(inputs: RasterInputs, camera: int, threads: int) -> np.ndarra
     position = np.linalg.inv(_array(inputs.viewmats[camera]).astype(np.float64))[:3, 3].copy()
     terms, means = COEFFICIENTS[inputs.sh_degree], _array(inputs.means)
     tasks = [
-        partial(kernels.evaluate_harmonics, begin, end, means, position, given, terms, colors)
+        partial(projection.evaluate_harmonics, begin, end, means, position, given, terms, colors)
         for begin, end in even_ranges(count, threads)
     ]
     run_all(tasks, threads)
@@ -173,17 +175,18 @@ def _sort(  # type: ignore[no-untyped-def]
         [inputs.width, inputs.height, inputs.near_plane, inputs.far_plane, inputs.eps2d,
          inputs.rasterize_mode == "antialiased"], np.float64,
     )  # fmt: skip
-    records = _workspace("records", (count, kernels.RECORD), np.float32)
+    records = _workspace("records", (count, RECORD), np.float32)
     boxes = _workspace("boxes", (count, 4), np.int16)
     keys = [_workspace(f"keys{i}", (count,), np.uint32) for i in (0, 1)]
     orders = [_workspace(f"order{i}", (count,), np.int32) for i in (0, 1)]
     arrays = (_array(inputs.means), shapes, kind, float(inputs.tangent_eps))
     arrays += (_array(inputs.opacities), colors, pose, settings, records, boxes, keys[0], orders[0])
     ranges = even_ranges(count, threads)
-    found = run_all([partial(kernels.project, *r, *arrays) for r in ranges], threads)
+    found = run_all([partial(projection.project, *r, *arrays) for r in ranges], threads)
     clock.lap("project")
     ranges = [(r[0], r[0] + f[0]) for r, f in zip(ranges, found, strict=True)]
-    visible, low, high = sum(f[0] for f in found), min(f[1] for f in found), max(f[2] for f in found)
+    visible = sum(f[0] for f in found)
+    low, high = min(f[1] for f in found), max(f[2] for f in found)
     order = _radix_sort(keys, orders, ranges, visible, low, high - low, threads)
     clock.lap("sort")
     lists, offsets = _bin(order, boxes, inputs.width, inputs.height, threads)
@@ -207,11 +210,11 @@ def _radix_sort(  # type: ignore[no-untyped-def]
 
     Only the digits in which the keys differ are sorted: a head needs two passes, not three.
     """
-    passes = max(1, -(-max(spread, 0).bit_length() // kernels.RADIX_BITS))
+    passes = max(1, -(-max(spread, 0).bit_length() // RADIX_BITS))
     source = 0
-    counts = _workspace("digits", (len(ranges), kernels.RADIX), np.int32)
+    counts = _workspace("digits", (len(ranges), RADIX), np.int32)
     for number in range(passes):
-        key, order, shift = keys[source], orders[source], number * kernels.RADIX_BITS
+        key, order, shift = keys[source], orders[source], number * RADIX_BITS
         tasks = [
             partial(kernels.radix_count, *r, key, low, shift, counts[part])
             for part, r in enumerate(ranges)
@@ -259,7 +262,7 @@ def _bin(  # type: ignore[no-untyped-def]
 
 
 def _tiles(width: int, height: int) -> tuple[int, int]:
-    return -(-width // kernels.LANES), -(-height // kernels.TILE_ROWS)
+    return -(-width // LANES), -(-height // TILE_ROWS)
 
 
 def _blend(  # type: ignore[no-untyped-def]
@@ -269,7 +272,7 @@ def _blend(  # type: ignore[no-untyped-def]
     channels = colors.shape[-1]
     kernel, features = kernels.blend_rgb, ()
     if not (channels == 3 and inputs.has_color and not inputs.has_depth):
-        depth = frame.records[:, kernels.DEPTH : kernels.DEPTH + 1]
+        depth = frame.records[:, DEPTH : DEPTH + 1]
         parts = [seen, depth] if inputs.has_depth else [seen]
         kernel, features = kernels.blend_features, (np.concatenate(parts, 1),)
     background = _array(inputs.background(camera, channels))
@@ -294,7 +297,7 @@ def warm_up() -> None:
         if _warm:
             return
         begin = time.perf_counter()
-        first = kernels.axes_from_quats
+        first = projection.axes_from_quats
         for number, scene in enumerate(_tiny_scenes()):
             _rasterize(scene)
             if number == 0 and sum(first.stats.cache_misses.values()):

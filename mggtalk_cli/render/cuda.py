@@ -30,7 +30,7 @@ def cuda_status() -> tuple[bool, str]:
     if importlib.util.find_spec("gsplat.csrc") is not None:
         return True, f"gsplat with compiled kernels on {device}"
     if not _has_nvcc():
-        return False, "gsplat must compile its kernels, but nvcc is missing: install the CUDA toolkit"
+        return False, "gsplat compiles its kernels, but nvcc is missing: install the CUDA toolkit"
     return True, f"gsplat on {device} (its kernels are compiled at first use)"
 
 

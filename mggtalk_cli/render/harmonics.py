@@ -18,8 +18,9 @@ def sh_basis(x, y, z):  # type: ignore[no-untyped-def]
     """Return the 16 basis values at unit directions, as a tuple.
 
     Args:
-        x, y, z: components of the unit vector from the camera to the Gaussian: floats, arrays or
-            tensors of one shape.
+        x: component of the unit vector from the camera to the Gaussian; float or tensor.
+        y: the same, of the same shape.
+        z: the same, of the same shape.
     """
     xx, yy, zz = x * x, y * y, z * z
     return (

@@ -114,6 +114,8 @@ def check(inputs: RasterInputs) -> RasterInputs:
         "Ks": ((cameras, 3, 3),),
     }
     channels = tuple(inputs.colors.shape[-1:])
+    if inputs.colors.ndim < 2 or 0 in channels:
+        raise InputError(f"colors have shape {tuple(inputs.colors.shape)}, expected (N, D)")
     if inputs.sh_degree is None:
         wanted["colors"] = ((count, *channels), (cameras, count, *channels))
     else:
@@ -162,6 +164,8 @@ def _check_options(inputs: RasterInputs) -> None:
         )
     if not means.dtype.is_floating_point:
         raise InputError(f"means are {means.dtype}: convert to float32")
+    if viewmats.shape[0] == 0:
+        raise InputError("viewmats hold no camera: give at least one")
     if inputs.render_mode not in RENDER_MODES:
         raise InputError(f"render_mode {inputs.render_mode!r} is none of {', '.join(RENDER_MODES)}")
     if inputs.rasterize_mode not in RASTERIZE_MODES:

@@ -80,7 +80,9 @@ def _operation(op, emit, result=lanes):  # type: ignore[no-untyped-def]
         return typer
 
     def _lower(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        return emit(builder, *(_as_vector(builder, k, v) for k, v in zip(sig.args, args)))
+        return emit(
+            builder, *(_as_vector(builder, k, v) for k, v in zip(sig.args, args, strict=True))
+        )
 
     for pair in ((lanes, lanes), (lanes, types.float32), (types.float32, lanes)):
         lower_builtin(op, *pair)(_lower)
@@ -105,9 +107,7 @@ def load(typing_context, array, row):  # type: ignore[no-untyped-def]
     """Return row `row` of a C-ordered float32 array (rows, LANES)."""
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        return builder.load(
-            _row_pointer(context, builder, sig.args[0], *args), align=_UNALIGNED
-        )
+        return builder.load(_row_pointer(context, builder, sig.args[0], *args), align=_UNALIGNED)
 
     return lanes(array, types.intp), codegen
 
@@ -196,4 +196,3 @@ def any_positive(typing_context, value):  # type: ignore[no-untyped-def]
         return cgutils.is_not_null(builder, bits)
 
     return types.boolean(lanes), codegen
-

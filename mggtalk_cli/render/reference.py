@@ -14,7 +14,9 @@ from torch import Tensor
 from mggtalk_cli.render.harmonics import COEFFICIENTS, sh_basis
 from mggtalk_cli.render.inputs import RasterInputs
 
-ALPHA_MAX, ALPHA_MIN, T_STOP = 0.999, 1.0 / 255.0, 1e-4
+ALPHA_MAX = 0.999
+ALPHA_MIN = 1.0 / 255.0  # fainter contributions are skipped, as in 3DGS
+T_STOP = 1e-4  # a pixel ends before its transmittance falls to this
 # The Jacobian is taken no further outside the image than this share of half its extent.
 VIEW_MARGIN = 0.3
 # Gaussian-pixel pairs evaluated at once; bounds memory at about 1 GB in float64.
@@ -24,11 +26,9 @@ PAIRS_AT_ONCE = 1 << 23
 def rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
     """Return colors (C, H, W, D), alphas (C, H, W, 1) and meta of checked inputs."""
     views = [_render_camera(inputs, camera) for camera in range(inputs.viewmats.shape[0])]
-    channels = views[0][0].shape[-1] if views else 0
-    shape = (0, inputs.height, inputs.width)
-    colors = torch.stack([v[0] for v in views]) if views else inputs.means.new_zeros(*shape, channels)
-    alphas = torch.stack([v[1] for v in views]) if views else inputs.means.new_zeros(*shape, 1)
-    return colors, alphas, {"backend": "reference", "visible": [v[2] for v in views]}
+    colors, alphas, visible = zip(*views, strict=True)
+    meta = {"backend": "reference", "visible": list(visible)}
+    return torch.stack(colors), torch.stack(alphas), meta
 
 
 def _render_camera(inputs: RasterInputs, camera: int) -> tuple[Tensor, Tensor, int]:
@@ -92,7 +92,7 @@ def _jacobian(
     margin = VIEW_MARGIN * 0.5 * size / focal
     low, high = -centre / focal - margin, (size - centre) / focal + margin
     clamped = torch.minimum(torch.maximum(slopes, low), high)
-    diagonal = torch.diag_embed((focal / depth[:, None]))
+    diagonal = torch.diag_embed(focal / depth[:, None])
     return torch.cat([diagonal, (-focal * clamped / depth[:, None])[..., None]], -1)
 
 

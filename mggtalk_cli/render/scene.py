@@ -35,7 +35,8 @@ def face_scene(
 
     Args:
         count: number of Gaussians wanted; the result is the nearest square number.
-        width, height: image size in pixels the camera is for.
+        width: of the camera's image, pixels.
+        height: of the camera's image, pixels.
         sigma: standard deviation in lattice steps.
         seed: of the colours and of the depth noise.
     """

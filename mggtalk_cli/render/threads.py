@@ -6,6 +6,7 @@ child gets fresh threads, and the number follows `torch.get_num_threads()` at ea
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def even_ranges(count: int, parts: int) -> list[tuple[int, int]]:
     [(0, 2), (2, 5)]
     """
     edges = [count * part // parts for part in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def weighted_ranges(offsets: np.ndarray, parts: int) -> list[tuple[int, int]]:
@@ -48,8 +49,7 @@ def weighted_ranges(offsets: np.ndarray, parts: int) -> list[tuple[int, int]]:
     """
     targets = np.linspace(0, offsets[-1], parts + 1)[1:-1]
     edges = [0, *np.searchsorted(offsets, targets).tolist(), len(offsets) - 1]
-    pairs = zip(edges[:-1], edges[1:], strict=True)
-    return [(begin, end) for begin, end in pairs if begin < end]
+    return [(begin, end) for begin, end in itertools.pairwise(edges) if begin < end]
 
 
 def run_all(tasks: list[Callable[[], Any]], threads: int) -> list[Any]:

@@ -21,7 +21,7 @@ def camera(width: int, height: int, *, yaw: float = 0.0) -> dict:
 
 
 def random_scene(count: int, width: int, height: int, *, seed: int) -> dict:
-    """Anisotropic Gaussians; some behind the camera, off screen, transparent or with no rotation."""
+    """Anisotropic Gaussians; some behind the camera, off screen, clear or of zero rotation."""
     g = torch.Generator().manual_seed(seed)
     means = torch.randn(count, 3, generator=g)
     means[::7, 2] = -6.0  # behind the camera

@@ -7,12 +7,12 @@ import threading
 
 import pytest
 import torch
+from render_scenes import SIZES, camera, double, random_scene
 
 from mggtalk_cli.errors import BackendError
 from mggtalk_cli.render import rasterization
 from mggtalk_cli.render.reference import ALPHA_MIN
 from mggtalk_cli.render.scene import face_scene
-from render_scenes import SIZES, camera, double, random_scene
 
 TOLERANCE = 1e-5
 # A pair within rounding of alpha = 1/255 (or of T = 1e-4) may be drawn by one renderer and skipped
@@ -130,7 +130,9 @@ def test_values_that_are_not_numbers_draw_nothing():
     means = torch.cat([scene["means"], bad[:, None].repeat(1, 3)])
     more = {k: torch.cat([scene[k], scene[k][-4:]]) for k in ("quats", "scales", "colors")}
     opacities = torch.cat([scene["opacities"], torch.ones(4)])
-    dirty = rasterization(**{**scene, **more, "means": means, "opacities": opacities}, backend="cpu")
+    dirty = rasterization(
+        **{**scene, **more, "means": means, "opacities": opacities}, backend="cpu"
+    )
     assert torch.equal(clean[0], dirty[0])
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from render_scenes import double, random_scene
 
 from mggtalk_cli.errors import BackendError
 from mggtalk_cli.render import choose_backend, cuda_status, rasterization
-from render_scenes import double, random_scene
 
 WORKS, REASON = cuda_status()
 

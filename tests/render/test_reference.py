@@ -80,7 +80,7 @@ def test_depth_modes_and_background(backend):
     weights = (0.6, 0.24)
     accumulated = 2.0 * weights[0] + 4.0 * weights[1]
     for mode, channels in {"D": 1, "ED": 1, "RGB+D": 4, "RGB+ED": 4, "RGB": 3}.items():
-        colors, alphas, _ = rasterization(**arguments, render_mode=mode)
+        colors, _, _ = rasterization(**arguments, render_mode=mode)
         assert colors.shape == (1, 9, 9, channels)
         centre = colors[0, 4, 4].tolist()
         if mode.endswith("ED"):
@@ -90,7 +90,7 @@ def test_depth_modes_and_background(backend):
         if mode.startswith("RGB"):
             assert centre[0] == pytest.approx(0.84, rel=1e-5)
     background = torch.tensor([[0.0, 1.0, 0.25]], dtype=dtype)
-    colors, alphas, _ = rasterization(**arguments, backgrounds=background, render_mode="RGB+D")
+    colors, _, _ = rasterization(**arguments, backgrounds=background, render_mode="RGB+D")
     expected = torch.tensor([0.84, 0.16, 0.04, accumulated], dtype=dtype)
     torch.testing.assert_close(colors[0, 4, 4], expected)
 

@@ -1,0 +1,1 @@
+"""The `mggtalk` command: parse, read, call the pipeline, write; one file per subcommand."""

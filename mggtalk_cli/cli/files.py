@@ -1,0 +1,201 @@
+"""Where commands read from and write to: paths, "-" and patterns, checked before any computing."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import typer
+
+from mggtalk_cli.core.output import FrameFiles, check_output, is_pattern
+from mggtalk_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from mggtalk_cli.artifacts import Artifact
+    from mggtalk_cli.cli.progress import Reporter
+    from mggtalk_cli.pipeline import Drive, Video
+
+_ZIP_MAGIC = b"PK\x03\x04"  # how every artifact begins
+FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
+
+
+def only_one_stdin(*sources: str | None) -> None:
+    """Refuse "-" for two inputs of one command (a usage error)."""
+    if sum(source == "-" for source in sources) > 1:
+        raise typer.BadParameter("only one input can come from stdin: give a file for the others")
+
+
+def check_targets(
+    output: str, *others: str | None, overwrite: bool, film: bool = False, pictures: bool = False
+) -> None:
+    """Refuse outputs that cannot work, before anything is computed.
+
+    Args:
+        output: The -o option.
+        *others: Further files to write, such as --ply.
+        overwrite: Whether existing files may be replaced.
+        film: The command writes films (or pictures) rather than artifacts.
+        pictures: A pattern such as %05d.png is welcome.
+
+    Raises:
+        InputError: A terminal, a type this command does not write, or see `check_output`.
+    """
+    if output == "-":
+        if sys.stdout.isatty():
+            raise InputError("stdout is a terminal: name a file with -o or pipe into a command")
+    elif is_pattern(output):
+        if not pictures:
+            raise InputError(f"{output}: this command writes one file: use a name without %")
+        FrameFiles(Path(output), overwrite=overwrite)
+    else:
+        _check_suffix(output, film=film)
+        check_output(Path(output), overwrite=overwrite)
+    for other in others:
+        if other is not None:
+            check_output(Path(other), overwrite=overwrite)
+
+
+def _check_suffix(output: str, *, film: bool) -> None:
+    suffix = Path(output).suffix.lower()
+    if film and suffix not in FILM_SUFFIXES and Path(output).is_file() | bool(suffix):
+        known = ", ".join(FILM_SUFFIXES)
+        raise InputError(f"{output}: unknown film type {suffix!r}; use {known} or %05d.png")
+    if not film and suffix in (*FILM_SUFFIXES, ".png", ".jpg"):
+        raise InputError(
+            f"{output}: this command writes an artifact (.npz); "
+            "films come from `mggtalk inpaint` and `mggtalk animate`"
+        )
+
+
+@contextmanager
+def local_file(source: str) -> Iterator[str]:
+    """Yield a path that can be opened again and again: stdin and pipes are copied to a file."""
+    path = Path(source)
+    piped = source == "-" or path.is_fifo() or path.is_char_device()
+    if not piped:
+        yield source
+        return
+    if source == "-" and sys.stdin.isatty():
+        raise InputError("stdin is a terminal: name a file or pipe one into the command")
+    with tempfile.NamedTemporaryFile(prefix="mggtalk-stdin-") as copy:
+        if source == "-":
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        else:
+            with path.open("rb") as stream:
+                shutil.copyfileobj(stream, copy)
+        copy.flush()
+        if not copy.tell():
+            raise InputError(f"{'stdin' if source == '-' else source} is empty: nothing came in")
+        yield copy.name
+
+
+def read_artifact(source: str, *kinds: str) -> Artifact:
+    """Open an artifact from a path or "-"; its frames follow lazily."""
+    from mggtalk_cli.artifacts import open_artifact
+
+    return open_artifact("-" if source == "-" else Path(source), kinds)
+
+
+def write_artifact(report: Reporter, artifact: Artifact, output: str, *, overwrite: bool) -> None:
+    """Write an artifact, frame by frame, to a path or "-"."""
+    from mggtalk_cli.artifacts import KINDS
+    from mggtalk_cli.artifacts import write_artifact as write
+
+    frames: Any = None
+    if KINDS[artifact.kind].frame:
+        frames = artifact.frames()
+        if artifact.kind != "motion":  # whose frames are blocks of sound
+            frames = report.track(frames, artifact.meta.get("frame_count"))
+    target: Path | Literal["-"] = "-" if output == "-" else Path(output)
+    write(target, artifact.kind, artifact.meta, artifact.arrays, frames, overwrite=overwrite)
+    report.wrote(output)
+
+
+def write_film(report: Reporter, video: Video, output: str, *, overwrite: bool) -> None:
+    """Encode a finished video to a film, to pictures or to stdout, frame by frame."""
+    from mggtalk_cli.core.encode import frame_writer
+
+    target: Path | BinaryIO = sys.stdout.buffer if output == "-" else Path(output)
+    with frame_writer(
+        target,
+        video.width,
+        video.height,
+        video.fps,
+        audio_rate=video.audio_rate,
+        audio_channels=video.audio_channels or 1,
+        alpha=video.transparent,
+        overwrite=overwrite,
+    ) as writer:
+        for frame in report.track(video.frames, video.frame_count):
+            writer.write(frame.image, frame.audio)
+    report.wrote(output)
+
+
+def write_pictures(report: Reporter, frames: Artifact, pattern: str, *, overwrite: bool) -> None:
+    """Write the RGBA pictures of a frames artifact as numbered PNGs."""
+    from mggtalk_cli.core.encode import PngSequence
+
+    with PngSequence(pattern, overwrite=overwrite) as sequence:
+        for frame in report.track(frames.frames(), frames.meta.get("frame_count")):
+            sequence.write(frame["rgba"])
+    report.wrote(pattern)
+
+
+def build_from_photo(source: str, build: BuildOptions) -> Artifact:
+    """Return the head of the photo in a path or stdin."""
+    from mggtalk_cli import pipeline
+    from mggtalk_cli.core.image import read_photo
+
+    data = _read_bytes(source)
+    name = "stdin" if source == "-" else Path(source).name
+    provenance = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
+    photo = read_photo(data if source == "-" else source)
+    return pipeline.build_head(photo, build, source=provenance)
+
+
+def head_of(source: str, build: BuildOptions) -> Artifact:
+    """Return a head artifact as it is, or the head of a photo."""
+    if source != "-" and Path(source).is_file():
+        with Path(source).open("rb") as file:
+            if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:
+                return read_artifact(source, "head")
+    return build_from_photo(source, build)
+
+
+def _read_bytes(source: str) -> bytes:
+    if source == "-":
+        if sys.stdin.isatty():
+            raise InputError("stdin is a terminal: name a photo or pipe one into the command")
+        return sys.stdin.buffer.read()
+    return Path(source).read_bytes()
+
+def choose_driver(
+    audio: str | None, video: str | None, motion: str | None
+) -> tuple[Literal["audio", "video", "motion"], str]:
+    """Return the one driver that was given; none or several are a usage error."""
+    given = [(n, v) for n, v in (("audio", audio), ("video", video), ("motion", motion)) if v]
+    if len(given) != 1:
+        raise typer.BadParameter("give exactly one of --audio, --video and --motion")
+    return given[0]  # type: ignore[return-value]
+
+
+@contextmanager
+def open_driver(
+    kind: Literal["audio", "video", "motion"], source: str, *, fps: float, seed: int, still: bool
+) -> Iterator[Drive]:
+    """Yield the driver; stdin may carry it."""
+    from mggtalk_cli import driver
+
+    if kind == "motion":
+        yield driver.drive_motion(read_artifact(source, "motion"))
+        return
+    with local_file(source) as path:
+        if kind == "audio":
+            yield driver.drive_audio(path, fps=fps, seed=seed, still=still)
+        else:
+            yield driver.drive_video(path, fps=fps)

@@ -1,0 +1,165 @@
+"""Every shared flag, once, so that a flag means the same in each command.
+
+The values are plain Python; nothing here loads the libraries that do the work.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+# Defaults that the library has too (a test compares them); importing it here would load torch.
+SIZE = 512
+FPS = 25.0
+
+MIN_SIZE, MAX_SIZE = 64, 2048
+
+
+class Crop(str, Enum):
+    """How the photo is framed."""
+
+    face = "face"
+    none = "none"
+
+
+class Device(str, Enum):
+    """Where Gaussians are rendered."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _even_size(value: int) -> int:
+    if value % 2:
+        raise typer.BadParameter(f"{value} is odd; films need even sizes: use {value + 1}")
+    return value
+
+
+# ---------------------------------------------------------------- inputs and outputs
+
+Photo = Annotated[str, typer.Argument(metavar="PHOTO", help="Photo of one person, or - for stdin.")]
+PhotoOrHead = Annotated[
+    str, typer.Argument(metavar="PHOTO", help="Photo or head artifact, or - for stdin.")
+]
+Head = Annotated[str, typer.Argument(metavar="HEAD", help="Head artifact, or - for stdin.")]
+Driver = Annotated[
+    str, typer.Argument(metavar="SOUND|VIDEO", help="Speech or a driving clip, or - for stdin.")
+]
+Points = Annotated[
+    str, typer.Argument(metavar="POINTS", help="Points (or head) artifact, or - for stdin.")
+]
+Frames = Annotated[str, typer.Argument(metavar="FRAMES", help="Frames artifact, or - for stdin.")]
+
+Artifact = Annotated[
+    str, typer.Option("--output", "-o", metavar="FILE", help="Artifact (.npz) to write, or -.")
+]
+FramesOut = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Artifact (.npz), pictures (%05d.png), or -."
+    ),
+]
+FilmOut = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Film (.mp4 .mov .mkv .webm), pictures (%05d.png), or - for a stream of mp4.",
+    ),
+]
+Ply = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Also write the (first frame's) Gaussians as .ply."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+# ---------------------------------------------------------------- what drives
+
+_DRIVER = "What drives the head (exactly one)"
+Audio = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Speech, in any format.", rich_help_panel=_DRIVER),
+]
+Video = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A clip of a face.", rich_help_panel=_DRIVER),
+]
+Motion = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Motion artifact of `drive`.", rich_help_panel=_DRIVER),
+]
+Fps = Annotated[
+    float, typer.Option(min=1, max=120, help="Frames per second; clips are resampled by time.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of blinks and head motion for speech.")]
+Still = Annotated[bool, typer.Option("--still", help="No head motion for speech.")]
+Absolute = Annotated[
+    bool,
+    typer.Option(
+        "--absolute/--relative",
+        help="The driver's own pose and expression, or their change on the source's.",
+    ),
+]
+
+# ---------------------------------------------------------------- how a head is built
+
+Size = Annotated[
+    int,
+    typer.Option(
+        min=MIN_SIZE, max=MAX_SIZE, callback=_even_size, help="Longer side of the frames, px."
+    ),
+]
+CropMode = Annotated[
+    Crop, typer.Option(help="Frame the face (a square 2.6 x its size) or keep the photo's framing.")
+]
+Face = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Which face, by size; 0 is the largest (default)."),
+]
+Depth = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Depth map of the photo: 16-bit PNG, EXR, npy.")
+]
+Normals = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Normal map of the photo: PNG, EXR, npy.")
+]
+VoxelSize = Annotated[
+    float | None,
+    typer.Option(min=0.01, max=5.0, metavar="CM", help="Voxel edge of the mirrored side's filter."),
+]
+
+# ---------------------------------------------------------------- how it is seen
+
+Yaw = Annotated[float, typer.Option(min=-90, max=90, help="Turn to image right, degrees.")]
+Pitch = Annotated[float, typer.Option(min=-90, max=90, help="Tilt down, degrees.")]
+Roll = Annotated[float, typer.Option(min=-180, max=180, help="Tilt counter-clockwise, degrees.")]
+Turntable = Annotated[bool, typer.Option("--turntable", help="Swing the view to both sides.")]
+Densify = Annotated[bool, typer.Option("--densify", help="Four Gaussians per point; slower.")]
+DeviceMode = Annotated[Device, typer.Option(help="Where to render; auto takes CUDA if it works.")]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE|COLOUR|transparent",
+        help="Behind the person: a picture, a colour (name, #rrggbb), or transparent.",
+    ),
+]
+
+# ---------------------------------------------------------------- how the command reports
+
+_REPORT = "Reporting"
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress, no warnings.", rich_help_panel=_REPORT),
+]
+LogJson = Annotated[
+    bool,
+    typer.Option("--log-json", help="One JSON line per event on stderr.", rich_help_panel=_REPORT),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_REPORT),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

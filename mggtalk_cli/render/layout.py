@@ -1,0 +1,32 @@
+"""How a projected Gaussian lies in memory, the thresholds, and how kernels are compiled.
+
+A projected Gaussian is one 64-byte record. Its footprint is kept in Cholesky form,
+alpha = 2^(log2 o - u^2 - v^2) with u = l11 dx + l21 dy, v = l22 dy: no cancellation for thin
+Gaussians, and the exponent never exceeds log2(opacity).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+
+from mggtalk_cli.render.reference import ALPHA_MIN
+
+# A tile is LANES pixels wide, so that one row of it is one 256-bit vector, and TILE_ROWS high: the
+# fastest of 8, 16 and 32 (fewer tiles to touch; rows a Gaussian does not reach are skipped).
+TILE_ROWS = 16
+# Digits of the depth sort: 2048 counters stay in the first-level cache.
+RADIX_BITS = 11
+RADIX = 1 << RADIX_BITS
+
+# Columns of a record: centre = hi + lo (hi whole, lo the rest: float32 keeps sub-pixel precision at
+# any image size), footprint, colour, depth, half height in pixels.
+X_HI, X_LO, Y_HI, Y_LO, L11, L21, L22, LOG2_OPACITY = 0, 1, 2, 3, 4, 5, 6, 7
+RED, GREEN, BLUE, DEPTH, HALF_HEIGHT = 8, 9, 10, 11, 12
+RECORD = 16
+
+LOG2_ALPHA_MIN = math.log2(ALPHA_MIN)
+
+# "contract" allows fused multiply-adds, nothing that changes results between thread counts.
+jit = numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")

@@ -1,0 +1,42 @@
+"""The compiled kernels on disk: never stale, announced when they are made."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mggtalk_cli.render
+from mggtalk_cli.render import kernels, projection
+
+# numba recompiles a kernel only when its own file changes, not when these do.
+USED_BY_KERNELS = ("layout.py", "lanes.py", "harmonics.py")
+
+
+def test_a_change_in_what_kernels_use_changes_their_files():
+    folder = Path(mggtalk_cli.render.__file__).parent
+    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in USED_BY_KERNELS))
+    expected = digest.hexdigest()[:12]
+    assert (expected, expected) == (kernels.SOURCES, projection.SOURCES), "write it to both files"
+
+
+WARM = """
+import logging
+logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+from mggtalk_cli.render import warm_up
+warm_up()
+"""
+
+
+def test_compiling_is_announced_once(tmp_path):
+    def run() -> str:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", WARM],
+            capture_output=True, text=True, check=True, env=environment, timeout=300,
+        )  # fmt: skip
+        assert not done.stdout
+        return done.stderr
+
+    assert "mggtalk: compiling the CPU renderer" in run()
+    assert "compiling" not in run()
