@@ -46,8 +46,9 @@ CROP_FACES = 2.6
 # Faces smaller than this (px of the photo) hold too little to build a head from.
 MIN_FACE_PX = 64
 
-# Opacity of a skin Gaussian: the photo's colours come back under it, and folds still cover.
-OPACITY = 0.9
+# Opacity of a skin Gaussian: low enough that neighbours mix instead of covering each other in
+# depth order (a lower value gives the photo back better), high enough that folds cover.
+OPACITY = 0.8
 
 
 @dataclass(frozen=True)

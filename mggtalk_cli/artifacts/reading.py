@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
-import zipfile
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +12,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from mggtalk_cli.artifacts.directory import (
+    foreign,
+    frame_offsets,
+    read_directory,
+    split_directory,
+)
 from mggtalk_cli.artifacts.npy import read_npy, read_text
 from mggtalk_cli.artifacts.schema import (
     FORMAT_VERSION,
     HEADER_KEY,
     KINDS,
     META,
-    KindSpec,
     member_name,
     split_member_name,
 )
@@ -33,7 +37,7 @@ from mggtalk_cli.artifacts.validation import (
     initial_sizes,
     wrong_kind,
 )
-from mggtalk_cli.artifacts.zipstream import LOCAL, TRUNCATED, ByteSource, Member, next_member
+from mggtalk_cli.artifacts.zipstream import LOCAL, ByteSource, Member, next_member
 from mggtalk_cli.errors import ArtifactError
 
 Frame = dict[str, np.ndarray]
@@ -41,15 +45,6 @@ Frame = dict[str, np.ndarray]
 _OWN_KEYS = ("kind", "format_version", HEADER_KEY)
 
 _OUT_OF_ORDER = "out of order: name the file instead of piping it"
-
-# What people hand over by mistake, by its first four bytes.
-_FOREIGN = {
-    b"\x93NUM": "a single .npy array",
-    b"\x89PNG": "a PNG picture: run `mggtalk build-head` on it first",
-    b"\xff\xd8\xff": "a JPEG picture: run `mggtalk build-head` on it first",
-    b"RIFF": "a sound or video: run `mggtalk drive` on it first",
-    b"ply": "a .ply file",
-}
 
 
 @dataclass
@@ -63,6 +58,7 @@ class Artifact:
         label: what it was read from, for messages.
         format_version: the file's.
         frame_count: number of frames; None while a pipe has not told it.
+        nbytes: size of the file; None where there is none, and frames come only once.
     """
 
     kind: str
@@ -72,6 +68,12 @@ class Artifact:
     format_version: int
     frame_count: int | None
     _read_frames: Callable[[Iterable[int] | None], Iterator[Frame]] = field(repr=False)
+    nbytes: int | None = None
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether frames can be picked and read again; False for pipes."""
+        return self.nbytes is not None
 
     def frames(self, pick: Iterable[int] | None = None) -> Iterator[Frame]:
         """Return a lazy iterator over the frames, each a dict of arrays; on a pipe only once.
@@ -118,15 +120,6 @@ def _parse_meta(text: str, kinds: tuple[str, ...] | None) -> tuple[str, int, dic
     return kind, version, meta
 
 
-def _foreign(start: bytes) -> str:
-    if not start:
-        return "is empty: its writer failed or wrote nothing"
-    for magic, name in _FOREIGN.items():
-        if start.startswith(magic):
-            return f"is {name}"
-    return f"is no artifact (.npz) of mggtalk: it starts with {start!r}"
-
-
 class _Content:
     """What both readers gather: meta data, header arrays, and the sizes they bind."""
 
@@ -159,12 +152,12 @@ class _Content:
         self,
         label: str,
         frame_count: int | None,
+        nbytes: int | None,
         read_frames: Callable[[Iterable[int] | None], Iterator[Frame]],
     ) -> Artifact:
         check_header(self.kind, self.meta, self.arrays)
-        return Artifact(
-            *(self.kind, self.meta, self.arrays, label, self.version, frame_count, read_frames)
-        )
+        own = (self.kind, self.meta, self.arrays, label, self.version)
+        return Artifact(*own, frame_count, read_frames, nbytes)
 
 
 class PipeReader:
@@ -186,7 +179,7 @@ class PipeReader:
         self._ahead: Member | None = None
         start = self._source.up_to(len(LOCAL))
         if start != LOCAL:
-            raise self._source.fail(_foreign(start))
+            raise self._source.fail(foreign(start))
         self._source.give_back(start)
         first = self._next()
         if first is None or first.name != member_name(META):
@@ -197,7 +190,7 @@ class PipeReader:
     def artifact(self) -> Artifact:
         """Return the opened artifact."""
         promised = self._content.meta.get("frame_count")
-        return self._content.artifact(self._source.label, promised, self._frames)
+        return self._content.artifact(self._source.label, promised, None, self._frames)
 
     def _next(self) -> Member | None:
         member, self._ahead = self._ahead, None
@@ -265,35 +258,19 @@ class FileReader:
         path: Path | None = None,
     ) -> None:
         self._stream, self._label, self._path = stream, label, path
-        header, frames = _split_directory(self._directory())
+        header, frames = split_directory(read_directory(stream, label))
         if META not in header:
             raise ArtifactError(f"{label} is no artifact of mggtalk: it has no member 'meta'")
         self._content = _Content(self._member(stream, header.pop(META), META, None), kinds)
         for name, offset in header.items():
             self._content.read_header_array(self._member(stream, offset, name, None), name)
-        self._offsets, self._count = _frame_offsets(self._content.spec, frames)
+        self._offsets, self._count = frame_offsets(self._content.spec, frames)
         check_count(self._content.kind, self._content.meta, self._count)
 
     def artifact(self) -> Artifact:
         """Return the opened artifact."""
-        return self._content.artifact(self._label, self._count, self._frames)
-
-    def _directory(self) -> list[tuple[str, int]]:
-        """Return (member name, offset of its local header) of all members."""
-        self._stream.seek(0)
-        start = self._stream.read(len(LOCAL))
-        if start != LOCAL:
-            raise ArtifactError(f"{self._label} {_foreign(start)}")
-        try:
-            with zipfile.ZipFile(self._stream) as archive:
-                entries = [(info.filename, info.header_offset) for info in archive.infolist()]
-        except zipfile.BadZipFile as error:
-            raise ArtifactError(f"{self._label} {TRUNCATED}") from error
-        except (NotImplementedError, ValueError, OverflowError, struct.error, OSError) as error:
-            raise ArtifactError(f"{self._label} is damaged: {error}") from error
-        if any(offset < 0 for _, offset in entries):
-            raise ArtifactError(f"{self._label} is damaged: its directory points before its start")
-        return entries
+        nbytes = self._stream.seek(0, os.SEEK_END)
+        return self._content.artifact(self._label, self._count, nbytes, self._frames)
 
     def _member(self, stream: BinaryIO, offset: int, name: str, index: int | None) -> Member:
         stream.seek(offset)
@@ -323,36 +300,3 @@ class FileReader:
                 frame[name] = content.read_frame_array(member, name)
         check_frame(content.kind, content.meta, index, frame)
         return frame
-
-
-def _split_directory(
-    entries: Iterable[tuple[str, int]],
-) -> tuple[dict[str, int], dict[str, dict[int, int]]]:
-    """Return offsets of the header arrays by name, and of frame arrays by name and index."""
-    header: dict[str, int] = {}
-    frames: dict[str, dict[int, int]] = {}
-    for member, offset in entries:
-        name, index = split_member_name(member)
-        group, key = (header, name) if index is None else (frames.setdefault(name, {}), index)
-        if key in group:
-            raise ArtifactError(f"array '{member.removesuffix('.npy')}' appears twice")
-        group[key] = offset  # type: ignore[index]
-    return header, frames
-
-
-def _frame_offsets(
-    spec: KindSpec, frames: dict[str, dict[int, int]]
-) -> tuple[dict[str, np.ndarray], int]:
-    """Return per frame array the (frames,) int64 offsets, -1 where absent, and the frame count."""
-    count = len(frames.get(spec.closing or "", ()))
-    offsets = {}
-    for name, places in frames.items():
-        find_spec(spec.frame, name, free=False)
-        odd = next((index for index in places if index >= count), None)
-        if odd is not None:
-            raise ArtifactError(
-                f"'{member_name(name, odd)}' does not belong to any of the {count} complete frames"
-            )
-        offsets[name] = np.full(count, -1, np.int64)
-        offsets[name][list(places)] = list(places.values())
-    return offsets, count

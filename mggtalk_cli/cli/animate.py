@@ -43,7 +43,7 @@ def animate(
     build = pipeline.BuildOptions(size=size, crop=crop.value, face=face)
     view = pipeline.RenderOptions(yaw, pitch, roll, turntable, densify, device.value)
     with files.open_driver(kind, source, fps=fps, seed=seed, still=still) as driver:
-        head = files.head_of_photo(photo, build)
+        head = files.head_of(photo, build)
         film = pipeline.animate(
             head, driver, absolute=absolute, options=view, background=background
         )

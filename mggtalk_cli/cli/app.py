@@ -18,18 +18,7 @@ import typer
 from typer.core import TyperCommand
 
 from mggtalk_cli import __version__
-from mggtalk_cli.cli import (
-    animate,
-    bench,
-    build_head,
-    deform,
-    doctor,
-    drive,
-    inpaint,
-    inspect,
-    options,
-    render,
-)
+from mggtalk_cli.cli import animate, build_head, deform, doctor, drive, inpaint, inspect, render
 from mggtalk_cli.cli.progress import Reporter
 from mggtalk_cli.errors import MggTalkError
 
@@ -134,11 +123,22 @@ COMMANDS = (
     ("animate", animate.animate, "mggtalk animate portrait.jpg --audio speech.wav -o talk.mp4"),
     ("inspect", inspect.inspect, "mggtalk inspect head.npz --sheet sheet.png"),
     ("doctor", doctor.doctor, "mggtalk doctor --json"),
-    ("bench", bench.bench, "mggtalk bench --json"),
 )
 
 for _name, _function, _example in COMMANDS:
     app.command(_name, cls=Command, epilog=f"Example: {_example}", no_args_is_help=False)(_function)
+
+
+def _mute_native_libraries() -> None:
+    """Keep stderr for Python: compiled libraries (TFLite, FFmpeg) write notes to descriptor 2."""
+    try:
+        ours = os.dup(2)
+        sys.stderr = os.fdopen(ours, "w", buffering=1, encoding=sys.stderr.encoding)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+    except OSError:  # stderr is closed: nobody is listening anyway.
+        return
 
 
 def main() -> None:
@@ -149,4 +149,5 @@ def main() -> None:
         # Other libraries' notes are not for users; ours come through the reporter.
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(logging.NullHandler())
+        _mute_native_libraries()
     app(prog_name="mggtalk")

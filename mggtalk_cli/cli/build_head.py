@@ -36,7 +36,7 @@ def build_head(
         normals_file=normals,
         voxel_size_cm=voxel_size,
     )
-    head = files.head_of_photo(photo, build)
+    head = files.build_from_photo(photo, build)
     files.write_artifact(ctx.obj, head, output, overwrite=overwrite)
     if ply is not None:
         pipeline.export_ply(head, ply, overwrite=overwrite)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import typer
 
 from mggtalk_cli.cli import files, options
@@ -25,5 +27,6 @@ def drive(
 
     with files.local_file(source) as path:
         driver = pipeline.drive(path, fps=fps, seed=seed, still=still)
-        motion = pipeline.motion_artifact(files.tracked_driver(ctx.obj, driver))
+        moments = ctx.obj.track(driver.moments, driver.frame_count)
+        motion = pipeline.motion_artifact(dataclasses.replace(driver, moments=moments))
         files.write_artifact(ctx.obj, motion, output, overwrite=overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from mggtalk_cli.errors import InputError
 if TYPE_CHECKING:
     from mggtalk_cli.artifacts import Artifact
     from mggtalk_cli.cli.progress import Reporter
-    from mggtalk_cli.pipeline import Drive, Video
+    from mggtalk_cli.pipeline import BuildOptions, Drive, Video
 
 _ZIP_MAGIC = b"PK\x03\x04"  # how every artifact begins
 FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
@@ -28,6 +29,16 @@ def only_one_stdin(*sources: str | None) -> None:
     """Refuse "-" for two inputs of one command (a usage error)."""
     if sum(source == "-" for source in sources) > 1:
         raise typer.BadParameter("only one input can come from stdin: give a file for the others")
+
+
+def check_transparency(output: str, background: str | None) -> None:
+    """Refuse a film type that cannot hold the transparency asked for."""
+    if background == "transparent" and Path(output).suffix.lower() in (".mp4", ".mkv"):
+        raise InputError(
+            f"{output}: {Path(output).suffix} holds no transparency; use .webm, .mov or %05d.png"
+        )
+    if background == "transparent" and output == "-":
+        raise InputError("a stream of mp4 holds no transparency; write .webm, .mov or %05d.png")
 
 
 def check_targets(
@@ -62,7 +73,7 @@ def check_targets(
 
 def _check_suffix(output: str, *, film: bool) -> None:
     suffix = Path(output).suffix.lower()
-    if film and suffix not in FILM_SUFFIXES and Path(output).is_file() | bool(suffix):
+    if film and suffix not in FILM_SUFFIXES and not Path(output).is_dir():
         known = ", ".join(FILM_SUFFIXES)
         raise InputError(f"{output}: unknown film type {suffix!r}; use {known} or %05d.png")
     if not film and suffix in (*FILM_SUFFIXES, ".png", ".jpg"):
@@ -151,10 +162,14 @@ def build_from_photo(source: str, build: BuildOptions) -> Artifact:
     from mggtalk_cli import pipeline
     from mggtalk_cli.core.image import read_photo
 
-    data = _read_bytes(source)
-    name = "stdin" if source == "-" else Path(source).name
-    provenance = {"name": name, "sha256": hashlib.sha256(data).hexdigest()}
+    if source == "-" and sys.stdin.isatty():
+        raise InputError("stdin is a terminal: name a photo or pipe one into the command")
+    data = sys.stdin.buffer.read() if source == "-" else b""
     photo = read_photo(data if source == "-" else source)
+    provenance = {
+        "name": "stdin" if source == "-" else Path(source).name,
+        "sha256": hashlib.sha256(data or Path(source).read_bytes()).hexdigest(),
+    }
     return pipeline.build_head(photo, build, source=provenance)
 
 
@@ -166,13 +181,6 @@ def head_of(source: str, build: BuildOptions) -> Artifact:
                 return read_artifact(source, "head")
     return build_from_photo(source, build)
 
-
-def _read_bytes(source: str) -> bytes:
-    if source == "-":
-        if sys.stdin.isatty():
-            raise InputError("stdin is a terminal: name a photo or pipe one into the command")
-        return sys.stdin.buffer.read()
-    return Path(source).read_bytes()
 
 def choose_driver(
     audio: str | None, video: str | None, motion: str | None

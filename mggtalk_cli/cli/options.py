@@ -79,7 +79,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 # ---------------------------------------------------------------- what drives
 
-_DRIVER = "What drives the head (exactly one)"
+_DRIVER = "What drives the head (one of audio, video, motion)"
+_BUILD = "How the head is built"
+_VIEW = "How it is seen"
 Audio = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Speech, in any format.", rich_help_panel=_DRIVER),
@@ -93,15 +95,27 @@ Motion = Annotated[
     typer.Option(metavar="FILE", help="Motion artifact of `drive`.", rich_help_panel=_DRIVER),
 ]
 Fps = Annotated[
-    float, typer.Option(min=1, max=120, help="Frames per second; clips are resampled by time.")
+    float,
+    typer.Option(
+        min=1,
+        max=120,
+        help="Frames per second; clips are resampled by time.",
+        rich_help_panel=_DRIVER,
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of blinks and head motion for speech.")]
-Still = Annotated[bool, typer.Option("--still", help="No head motion for speech.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, help="Seed of blinks and head motion for speech.", rich_help_panel=_DRIVER),
+]
+Still = Annotated[
+    bool, typer.Option("--still", help="No head motion for speech.", rich_help_panel=_DRIVER)
+]
 Absolute = Annotated[
     bool,
     typer.Option(
         "--absolute/--relative",
         help="The driver's own pose and expression, or their change on the source's.",
+        rich_help_panel=_DRIVER,
     ),
 ]
 
@@ -110,40 +124,81 @@ Absolute = Annotated[
 Size = Annotated[
     int,
     typer.Option(
-        min=MIN_SIZE, max=MAX_SIZE, callback=_even_size, help="Longer side of the frames, px."
+        min=MIN_SIZE,
+        max=MAX_SIZE,
+        callback=_even_size,
+        help="Longer side of the frames, px.",
+        rich_help_panel=_BUILD,
     ),
 ]
 CropMode = Annotated[
-    Crop, typer.Option(help="Frame the face (a square 2.6 x its size) or keep the photo's framing.")
+    Crop,
+    typer.Option(
+        help="Frame the face (a square 2.6 x its size) or keep the photo's framing.",
+        rich_help_panel=_BUILD,
+    ),
 ]
 Face = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Which face, by size; 0 is the largest (default)."),
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Which face, by size; 0 is the largest (default).",
+        rich_help_panel=_BUILD,
+    ),
 ]
 Depth = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Depth map of the photo: 16-bit PNG, EXR, npy.")
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Depth map of the photo: 16-bit PNG, EXR, npy.", rich_help_panel=_BUILD
+    ),
 ]
 Normals = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Normal map of the photo: PNG, EXR, npy.")
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Normal map of the photo: PNG, EXR, npy.", rich_help_panel=_BUILD
+    ),
 ]
 VoxelSize = Annotated[
     float | None,
-    typer.Option(min=0.01, max=5.0, metavar="CM", help="Voxel edge of the mirrored side's filter."),
+    typer.Option(
+        min=0.01,
+        max=5.0,
+        metavar="CM",
+        help="Voxel edge of the mirrored side's filter.",
+        rich_help_panel=_BUILD,
+    ),
 ]
 
 # ---------------------------------------------------------------- how it is seen
 
-Yaw = Annotated[float, typer.Option(min=-90, max=90, help="Turn to image right, degrees.")]
-Pitch = Annotated[float, typer.Option(min=-90, max=90, help="Tilt down, degrees.")]
-Roll = Annotated[float, typer.Option(min=-180, max=180, help="Tilt counter-clockwise, degrees.")]
-Turntable = Annotated[bool, typer.Option("--turntable", help="Swing the view to both sides.")]
-Densify = Annotated[bool, typer.Option("--densify", help="Four Gaussians per point; slower.")]
-DeviceMode = Annotated[Device, typer.Option(help="Where to render; auto takes CUDA if it works.")]
+Yaw = Annotated[
+    float,
+    typer.Option(min=-90, max=90, help="Turn to image right, degrees.", rich_help_panel=_VIEW),
+]
+Pitch = Annotated[
+    float, typer.Option(min=-90, max=90, help="Tilt down, degrees.", rich_help_panel=_VIEW)
+]
+Roll = Annotated[
+    float,
+    typer.Option(min=-180, max=180, help="Tilt counter-clockwise, degrees.", rich_help_panel=_VIEW),
+]
+Turntable = Annotated[
+    bool, typer.Option("--turntable", help="Swing the view to both sides.", rich_help_panel=_VIEW)
+]
+Densify = Annotated[
+    bool, typer.Option("--densify", help="Four Gaussians per point; slower.", rich_help_panel=_VIEW)
+]
+DeviceMode = Annotated[
+    Device,
+    typer.Option(help="Where to render; auto takes CUDA if it works.", rich_help_panel=_VIEW),
+]
 Background = Annotated[
     str | None,
     typer.Option(
         metavar="IMAGE|COLOUR|transparent",
         help="Behind the person: a picture, a colour (name, #rrggbb), or transparent.",
+        rich_help_panel=_VIEW,
     ),
 ]
 

@@ -162,6 +162,9 @@ def _open_source(source: str | Path | bytes) -> tuple[str, BinaryIO]:
         raise InputError(f"{path} is a folder: name one photo in it") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if not stream.seekable():  # A named pipe: Pillow needs to go back and forth.
+        with stream:
+            return str(path), io.BytesIO(stream.read())
     return str(path), stream
 
 

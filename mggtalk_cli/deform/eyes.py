@@ -93,6 +93,7 @@ def eye_sheets(
 
 def _smooth_depth(depth: np.ndarray) -> np.ndarray:
     size = max(3, depth.shape[0] // 4 * 2 + 1)
+    depth = np.where(np.isfinite(depth), depth, np.nanmedian(depth))
     return cv2.blur(depth, (size, size), borderType=cv2.BORDER_REPLICATE)
 
 

@@ -1,8 +1,9 @@
 """Photo -> face boxes and six key points each, from large close-ups down to small faces.
 
 Two single-shot detectors vote: a short-range one (128 px) and a full-range one (192 px). If the
-whole picture shows no face, it is searched again in ever smaller overlapping tiles, and at last
-turned by +-45 degrees. Anchors sit at the centres of square grids and have size one.
+whole picture shows no face, the full-range one searches ever smaller overlapping tiles, and at
+last both look at the picture turned by +-45 degrees; finds of these passes must convince the
+landmark network too. Anchors sit at the centres of square grids and have size one.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import numpy as np
 
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.face.crop import Square, crop_square
+from mggtalk_cli.face.landmarks import find_landmarks
 from mggtalk_cli.face.models import FULL_RANGE_DETECTOR, SHORT_RANGE_DETECTOR, run_model
 
-# (input side px, grid stride px and anchors per cell of each layer) as the networks were trained.
-_SHORT_LAYERS = (128, ((8, 2), (16, 6)))
-_FULL_LAYERS = (192, ((4, 1),))
+# Input side px, (grid stride px, anchors per cell) of each layer, and the smallest box, in input
+# px, that is believed: smaller faces are left to the next search level.
+_SHORT_RANGE = (SHORT_RANGE_DETECTOR, 128, ((8, 2), (16, 6)), 16.0)
+_FULL_RANGE = (FULL_RANGE_DETECTOR, 192, ((4, 1),), 10.0)
+_Network = tuple[str, int, tuple[tuple[int, int], ...], float]
 _MIN_SCORE = 0.5  # the networks' published operating point
 _TILE_MIN_SCORE = 0.6  # many tiles, many chances of a false alarm
 _MERGE_IOU = 0.3
-# A tile is never smaller than this, so that 64 px faces still fill a useful part of it ...
-_MIN_TILE = 512
+# A tile is never smaller than this (px): faces down to about 25 px are found ...
+_MIN_TILE = 450
 # ... and consecutive search levels halve the tile, with this much overlap between neighbours.
 _TILE_OVERLAP = 0.35
 _TURNS_DEG = (-45.0, 45.0)
@@ -68,12 +72,22 @@ def detect_faces(image: np.ndarray) -> Faces:
     found = _detect_in(image, [whole], _MIN_SCORE)
     tile = side / 2
     while not len(found[0]) and tile >= _MIN_TILE:
-        found = _detect_in(image, _tiles(width, height, tile), _TILE_MIN_SCORE)
+        tiles = _tiles(width, height, tile)
+        found = _confirmed(image, *_detect_in(image, tiles, _TILE_MIN_SCORE, (_FULL_RANGE,)))
         tile /= 2
     if not len(found[0]):
         turned = [Square(whole.x, whole.y, side * 1.2, np.deg2rad(a)) for a in _TURNS_DEG]
-        found = _detect_in(image, turned, _TILE_MIN_SCORE)
+        found = _confirmed(image, *_detect_in(image, turned, _TILE_MIN_SCORE))
     return _sorted_faces(*found)
+
+
+def _confirmed(
+    image: np.ndarray, points: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the detections in which the landmark network sees a face as well."""
+    seen = [find_landmarks(image, face[2:]).score for face in points]
+    keep = np.array(seen) >= _MIN_SCORE
+    return points[keep], scores[keep]
 
 
 def _tiles(width: int, height: int, tile: float) -> list[Square]:
@@ -89,20 +103,20 @@ def _tiles(width: int, height: int, tile: float) -> list[Square]:
 
 
 def _detect_in(
-    image: np.ndarray, squares: list[Square], min_score: float
+    image: np.ndarray,
+    squares: list[Square],
+    min_score: float,
+    networks: tuple[_Network, ...] = (_SHORT_RANGE, _FULL_RANGE),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return merged points (n, 8, 2) px (two box corners, six key points) and scores (n,)."""
     points: list[np.ndarray] = []
     scores: list[np.ndarray] = []
     for square in squares:
-        for name, (size, layers) in (
-            (SHORT_RANGE_DETECTOR, _SHORT_LAYERS),
-            (FULL_RANGE_DETECTOR, _FULL_LAYERS),
-        ):
+        for name, size, layers, smallest in networks:
             crop = crop_square(image, square, size, replicate=False)
             raw, logits = run_model(name, crop[None].astype(np.float32) / 127.5 - 1)
             score = 1 / (1 + np.exp(-np.clip(logits[0, :, 0], -80, 80)))
-            keep = score >= min_score
+            keep = (score >= min_score) & (raw[0, :, 2:4].min(1) >= smallest)
             unit = _decode(raw[0, keep], _anchors(size, layers)[keep], size)
             points.append(_to_image(unit, square))
             scores.append(score[keep])

@@ -27,11 +27,15 @@ TEMPLES = (234, 454)
 # The shoulders' contour lies this far behind the base plane where no model covers them, the range
 # allowed where one does, and the drop's range below the chin, cm.
 SHOULDERS_BEHIND_CM = 3.0
-SHOULDERS_RANGE_CM = (0.0, 7.0)
+SHOULDERS_RANGE_CM = (0.0, 5.0)
+# Ears, neck and shoulders of the model count at most this far behind the base plane, cm.
+SINK_MAX_CM = 4.0
 SHOULDERS_FADE_CM = (-4.0, 8.0)
 SHOULDERS_BELOW_CM = 4.0
 # Pull (1 / cm^2) towards the face, the skull under the hair, the neck, and a flat chest.
-FACE_PULL = 1e3
+FACE_PULL = 100.0
+# The pinned face dominates the right-hand side: a looser solve leaves the rest where it began.
+SOLVER_TOLERANCE = 1e-7
 SKULL_PULL = 0.12
 NECK_PULL = 0.3
 CHEST_PULL = 0.08
@@ -51,6 +55,8 @@ RIM_SLOPE = 3.0
 # the limit veils rise to a ridge beside the cheek.
 ABOVE_OUTLINE_CM = 1.5
 ABOVE_OUTLINE_TOP_CM = 2.5
+LIMIT_SMOOTH_CM = 2.5
+LEAST_LIMIT_CM = 2.0
 # Width (cm) over which limits round off and over which the model takes over inside the oval.
 SOFT_CM = 0.5
 FACE_BLEND_CM = 1.2
@@ -158,7 +164,7 @@ def inflate(
     rhs = np.where(inside, (source + pull * target) * area, 0.0)
     diagonal = np.where(inside, neighbours + pull * area, 1.0)
     start = np.where(inside, target, 0.0)
-    solution, _ = solve_stencil(start, rhs, diagonal, right, down, tolerance=1e-5)
+    solution, _ = solve_stencil(start, rhs, diagonal, right, down, tolerance=SOLVER_TOLERANCE)
     return solution
 
 
@@ -179,15 +185,15 @@ def _guides(
     body = smoothstep(below_chin_cm, *CHEST_FADE_CM) * ~face
 
     from_face_cm = cell_cm * inner_distance(~face, border_is_edge=False)
-    gap_cm = _silhouette_gap(view, size, covered, cell_cm)
+    gap_cm = silhouette_gap(view, size, covered, cell_cm)
     near_face = 1.0 - smoothstep(from_face_cm, 0.0, 3.0)
     hair = np.clip(gap_cm, *HAIR_RANGE_CM) * (1 - near_face) * (1 - body)
     on_model = np.maximum(height + hair, 0.0) ** 2
-    trust = np.exp(-((np.maximum(gap_cm, 0) / HAIR_TRUST_CM) ** 2))
+    trust = silhouette_trust(gap_cm)
     pull = np.where(covered, SKULL_PULL * trust * (1 - body) + NECK_PULL * body, 0.0)
     target = np.where(covered, on_model, 0.0)
 
-    behind = np.where(covered & ~face, np.maximum(-height, 0.0) * np.maximum(trust, body), 0.0)
+    behind = np.where(covered & ~face, np.clip(-height, 0.0, SINK_MAX_CM) * trust, 0.0)
     sink = cv2.GaussianBlur(behind, (0, 0), SOFT_CM / cell_cm)
 
     chest = float(np.clip(_neck_height(height, covered & (body > 0.5)), *CHEST_RANGE_CM))
@@ -198,7 +204,12 @@ def _guides(
     return pull, target, sink
 
 
-def _silhouette_gap(
+def silhouette_trust(gap_cm: np.ndarray) -> np.ndarray:
+    """Return 0..1, how much the model says about the surface under hair or cloth that thick."""
+    return np.exp(-((np.maximum(gap_cm, 0) / HAIR_TRUST_CM) ** 2))
+
+
+def silhouette_gap(
     view: HeadView, size: tuple[int, int], covered: np.ndarray, cell_cm: float
 ) -> np.ndarray:
     """Return (h, w) how far (cm) the person's silhouette stands off the model's, smoothed."""
@@ -206,7 +217,9 @@ def _silhouette_gap(
     outer = inner_distance(person, border_is_edge=False)
     inner = inner_distance(covered, border_is_edge=False)
     gap = (outer - inner).astype(np.float32) * cell_cm
-    return cv2.GaussianBlur(np.where(covered, gap, 0), (0, 0), 1.0 / cell_cm)
+    sigma = 1.0 / cell_cm
+    share = cv2.GaussianBlur(covered.astype(np.float32), (0, 0), sigma)
+    return cv2.GaussianBlur(np.where(covered, gap, 0), (0, 0), sigma) / np.maximum(share, 0.1)
 
 
 def _neck_height(height: np.ndarray, neck: np.ndarray) -> float:
@@ -237,8 +250,9 @@ def _limits(
     face = shrink(view.face.astype(np.float32), size) > 0.5
     from_face_cm = cell_cm * inner_distance(~face, border_is_edge=False)
     extra = extra * smoothstep(from_face_cm, -1.0, 4.0)
-    limit = cv2.GaussianBlur(nearest[labels] + extra, (0, 0), 1.5 / cell_cm)
-    return np.where(face, h, soft_minimum(h, np.maximum(limit, 1.0), 2 * SOFT_CM))
+    limit = cv2.GaussianBlur(nearest[labels] + extra, (0, 0), LIMIT_SMOOTH_CM / cell_cm)
+    limit = -soft_minimum(-limit, -LEAST_LIMIT_CM * np.ones(size), 2 * SOFT_CM)
+    return np.where(face, h, soft_minimum(h, limit, 3 * SOFT_CM))
 
 
 def face_surface(view: HeadView) -> np.ndarray:

@@ -13,8 +13,11 @@ import numpy as np
 from mggtalk_cli.head.depth import (
     CHEST_FADE_CM,
     FACE_BLEND_CM,
+    SOLVER_TOLERANCE,
     inner_distance,
     shrink,
+    silhouette_gap,
+    silhouette_trust,
     smoothstep,
     work_size,
 )
@@ -25,7 +28,7 @@ from mggtalk_cli.head.view import CHIN, HeadView
 # model's normal.
 CHEST_PULL = 0.15
 SKULL_PULL = 0.1
-PINNED = 1e3
+PINNED = 100.0
 # The contour is smoothed by this much before its direction is taken, cm.
 CONTOUR_SMOOTH_CM = 0.8
 # Normals nearer to the image plane than this cannot be integrated.
@@ -53,7 +56,9 @@ def _membrane(inside: np.ndarray, pull: np.ndarray, target: np.ndarray) -> np.nd
     diagonal[1:] += down[:-1]
     diagonal = np.where(inside, np.maximum(diagonal, 1e-6), 1.0)
     rhs = np.where(inside, pull * target, 0.0)
-    solution, _ = solve_stencil(np.where(inside, target, 0), rhs, diagonal, right, down)
+    solution, _ = solve_stencil(
+        np.where(inside, target, 0), rhs, diagonal, right, down, tolerance=SOLVER_TOLERANCE
+    )
     return solution
 
 
@@ -73,7 +78,8 @@ def analytic_normals(view: HeadView) -> np.ndarray:
     rows = (np.arange(size[0]) + 0.5)[:, None] * np.ones(size)
     chin = float(view.landmarks[CHIN, 1]) * size[0] / height
     body = smoothstep((rows - chin) * cell_cm, *CHEST_FADE_CM)
-    pull = np.where(covered, SKULL_PULL, CHEST_PULL * body) * cell_cm**2
+    trust = silhouette_trust(silhouette_gap(view, size, covered, cell_cm))
+    pull = np.where(covered, SKULL_PULL * trust, CHEST_PULL * body) * cell_cm**2
     pull = np.where(face | rim, PINNED, pull)
     inflated = []
     for axis in range(2):

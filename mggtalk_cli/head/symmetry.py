@@ -35,6 +35,10 @@ SHELL_ERODE = 0.006
 SHELL_DEPTH = 1.0
 SHELL_SIDE = 96
 SHELL_MAX_CM = 11.0
+# Pixels of the region this near to its outermost ones make the outline; the plane lies behind all
+# but this percentage of them.
+OUTLINE_EDGE_PX = 1.5
+OUTLINE_PERCENTILE = 10
 # The outline's band (share of the longer side): past mixed edge pixels, before the face.
 OUTLINE_BAND = (0.008, 0.04)
 
@@ -180,7 +184,9 @@ def _outline_plane(
     positions: np.ndarray, solid: np.ndarray, region: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a point and the unit normal (towards the viewer) of the plane through the outline."""
-    edge = region & (inner_distance(solid, border_is_edge=False) < 0.02 * max(solid.shape))
+    outline = inner_distance(solid, border_is_edge=False)
+    nearest = float(outline[region].min()) + OUTLINE_EDGE_PX
+    edge = region & (outline <= nearest)
     if edge.sum() < 32:
         edge = region
     rim = positions[edge].astype(np.float64)
@@ -195,7 +201,9 @@ def _outline_plane(
     # Outlines cut by the picture's border can tilt the plane: the viewer is in front of a face.
     if axis[2] < 0.5:
         axis = np.array([0.0, 0.0, 1.0])
-    # No point of the plane may lie before the outline itself.
+    # The outermost ring already rises towards the viewer: the plane goes through its rear.
+    depth = (positions[edge] - centre) @ axis
+    centre = centre + axis * np.percentile(depth, OUTLINE_PERCENTILE)
     return centre, axis.astype(np.float32)
 
 

@@ -34,6 +34,29 @@ def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -
     return np.where(person[..., None] > 0, filled, image).astype(np.float32)
 
 
+# Above this alpha the background hardly shows: its colour cannot be told.
+RIM_ALPHA = 0.9
+
+
+def match_rim(
+    plate: np.ndarray, photo: np.ndarray, rgb: np.ndarray, alpha: np.ndarray
+) -> np.ndarray:
+    """Return the plate (H, W, 3) uint8 whose soft rim completes the render to the photo.
+
+    Where the person's edge is soft, I = rgb + (1 - alpha) B is solved for B: what the matte got
+    wrong stays in the background instead of becoming an error.
+
+    Args:
+        plate: (H, W, 3) uint8 filled background.
+        photo: (H, W, 3) float32.
+        rgb: (H, W, 3) float32 premultiplied render at rest.
+        alpha: (H, W, 1) float32 its coverage.
+    """
+    solved = (photo - rgb) / np.maximum(1 - alpha, 1 - RIM_ALPHA)
+    solved = (np.clip(solved, 0, 1) * 255).round().astype(np.uint8)
+    return np.where((alpha > 0.02) & (alpha < RIM_ALPHA), solved, plate)
+
+
 def fill_unknown(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return (H, W, 3) float32: the picture where `known` (H, W) is 1, a smooth fill elsewhere."""
     return _pull_push(image * known[..., None], known)

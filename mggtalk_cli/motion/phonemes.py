@@ -21,7 +21,6 @@ SILENCE = "SIL"
 SEGMENT_S = (4.0, 12.0)  # shorter: too little to normalise the channel; longer: latency
 CUT_SMOOTH_S = 0.15  # cut in the middle of the quietest 150 ms
 DECODER_RATE = 100  # pocketsphinx frames per second
-DECODER_SHIFT_S = 0.0
 LANGUAGE_WEIGHT = 1.0  # half the usual: keeps short phones (8.9 instead of 8.1 a second)
 BEAM = 1e-12  # no loss against 1e-40, a third faster
 PEAK_AMPLITUDE = 0.5  # decoding is level-dependent only through int16 rounding: use the range
@@ -75,17 +74,18 @@ def _decode(decoder: Any, samples: np.ndarray, begin_s: float, end_s: float) -> 
     """Yield the phones of one segment, stretched to cover it from begin to end."""
     peak = float(np.abs(samples).max(initial=0.0))
     gain = PEAK_AMPLITUDE / peak if peak > 0 else 0.0
+    decoder.reinit_feat()  # noise statistics of earlier sounds would change the result
     decoder.start_utt()
     decoder.process_raw((samples * (gain * 32767.0)).astype(np.int16).tobytes(), full_utt=True)
     decoder.end_utt()
-    found = [(s.word, s.start_frame, s.end_frame + 1) for s in decoder.seg() or ()]
+    found = [(s.word, s.end_frame + 1) for s in decoder.seg() or ()]
     if not found:
         yield Phone(SILENCE, begin_s, end_s)
         return
     edge_s = begin_s
-    for index, (word, _, stop) in enumerate(found):
+    for index, (word, stop) in enumerate(found):
         last = index == len(found) - 1
-        stop_s = end_s if last else min(begin_s + stop / DECODER_RATE + DECODER_SHIFT_S, end_s)
+        stop_s = end_s if last else min(begin_s + stop / DECODER_RATE, end_s)
         name = word if word.isalpha() else SILENCE  # +SPN+, +NSN+ are noises
         if stop_s > edge_s:
             yield Phone(name, edge_s, stop_s)

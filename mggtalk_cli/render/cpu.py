@@ -169,8 +169,7 @@ def _sort(  # type: ignore[no-untyped-def]
     """Project the Gaussians, sort the visible ones by depth and bin them into tiles."""
     count = inputs.means.shape[0]
     view, K = _array(inputs.viewmats[camera]), _array(inputs.Ks[camera])
-    lens = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
-    pose = np.concatenate([view[:3, :3].ravel(), view[:3, 3], lens]).astype(np.float64)
+    pose = projection.camera_vector(view, K, inputs.width, inputs.height)
     settings = np.array(
         [inputs.width, inputs.height, inputs.near_plane, inputs.far_plane, inputs.eps2d,
          inputs.rasterize_mode == "antialiased"], np.float64,

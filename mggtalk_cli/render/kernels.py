@@ -32,10 +32,13 @@ from mggtalk_cli.render.layout import (
 )  # fmt: skip
 
 # See projection.SOURCES: numba's cache would not notice a change in these files.
-SOURCES = "9e0ce4149a5b"
+SOURCES = "e46b98f3c6e5"
 
 # How often, in Gaussians, a tile looks whether all its pixels are finished.
 CHECK_EVERY = 32
+# How far ahead, in Gaussians, memory is asked for what depth order has scattered: a quarter less
+# time in binning.
+BOXES_AHEAD, RECORDS_AHEAD = 16, 8
 
 # float32 scalars: a Python float would turn the arithmetic into float64.
 ZERO, ONE, HALF, EIGHTH = (np.float32(value) for value in (0.0, 1.0, 0.5, 0.125))
@@ -43,20 +46,11 @@ ALPHA_MAX, T_STOP = np.float32(reference.ALPHA_MAX), np.float32(reference.T_STOP
 POWER_MIN = np.float32(layout.LOG2_ALPHA_MIN)
 LAST_ROW = np.float32(TILE_ROWS - 1)
 
-# 2^(8 t) = q(t)^8 on -1 <= t <= 0: q is the degree-6 fit of 2^t (relative error below 1e-8); three
-# squarings are cheaper than exponent bits and stay in floating point.
+# 2^(8 t) = q(t)^8 on -1 <= t <= 0: q is the degree-6 minimax fit of 2^t (relative error 4e-8, all
+# float32 resolves); three squarings are cheaper than exponent bits.
 POWER_FLOOR = np.float32(-8.0)  # below log2(1/255): everything there is skipped
-
-
-def _exp2_coefficients() -> list[np.float32]:
-    """Return the coefficients of the degree-6 fit of 2^t on [-1, 0], constant term first."""
-    t = 0.5 * (np.cos(np.linspace(0, np.pi, 2001)) - 1.0)
-    basis = t[:, None] ** np.arange(7) / 2.0 ** t[:, None]
-    solution = np.linalg.lstsq(basis, np.ones_like(t), rcond=None)[0]
-    return [np.float32(value) for value in solution]
-
-
-Q0, Q1, Q2, Q3, Q4, Q5, Q6 = _exp2_coefficients()
+FIT = (1.0, 0.693147004, 0.240223974, 0.0554894209, 0.00957701169, 0.00127305207, 0.000108511274)
+Q0, Q1, Q2, Q3, Q4, Q5, Q6 = (np.float32(value) for value in FIT)
 
 
 @jit
@@ -85,6 +79,7 @@ def tile_count(begin, end, order, boxes, tiles_x, counts):  # type: ignore[no-un
     """Count into `counts` (tiles,) how often order[begin:end] touch each tile."""
     counts[:] = 0
     for k in range(begin, end):
+        lanes.prefetch(boxes, order[min(k + BOXES_AHEAD, end - 1)])
         box = boxes[order[k]]
         for ty in range(box[2], box[3]):
             for tile in range(ty * tiles_x + box[0], ty * tiles_x + box[1]):
@@ -95,6 +90,7 @@ def tile_count(begin, end, order, boxes, tiles_x, counts):  # type: ignore[no-un
 def tile_scatter(begin, end, order, boxes, tiles_x, starts, lists):  # type: ignore[no-untyped-def]
     """Append order[begin:end] to the lists of their tiles, in order; `starts` is consumed."""
     for k in range(begin, end):
+        lanes.prefetch(boxes, order[min(k + BOXES_AHEAD, end - 1)])
         gaussian = order[k]
         box = boxes[gaussian]
         for ty in range(box[2], box[3]):
@@ -159,9 +155,11 @@ def blend_rgb(  # type: ignore[no-untyped-def]
         left, top = (tile % tiles_x) * LANES, (tile // tiles_x) * TILE_ROWS
         trans[:] = ONE
         red[:], green[:], blue[:] = ZERO, ZERO, ZERO
-        for k in range(offsets[tile], offsets[tile + 1]):
-            if (k - offsets[tile]) % CHECK_EVERY == CHECK_EVERY - 1 and _finished(trans):
+        list_begin, list_end = offsets[tile], offsets[tile + 1]
+        for k in range(list_begin, list_end):
+            if (k - list_begin) % CHECK_EVERY == CHECK_EVERY - 1 and _finished(trans):
                 break
+            lanes.prefetch(records, lists[min(k + RECORDS_AHEAD, list_end - 1)])
             record = records[lists[k]]
             l11, l21, l22, peak = record[L11], record[L21], record[L22], record[LOG2_OPACITY]
             r, g, b = record[RED], record[GREEN], record[BLUE]
@@ -198,9 +196,11 @@ def blend_features(  # type: ignore[no-untyped-def]
         left, top = (tile % tiles_x) * LANES, (tile // tiles_x) * TILE_ROWS
         trans[:] = ONE
         total[:] = ZERO
-        for k in range(offsets[tile], offsets[tile + 1]):
-            if (k - offsets[tile]) % CHECK_EVERY == CHECK_EVERY - 1 and _finished(trans):
+        list_begin, list_end = offsets[tile], offsets[tile + 1]
+        for k in range(list_begin, list_end):
+            if (k - list_begin) % CHECK_EVERY == CHECK_EVERY - 1 and _finished(trans):
                 break
+            lanes.prefetch(records, lists[min(k + RECORDS_AHEAD, list_end - 1)])
             record, feature = records[lists[k]], features[lists[k]]
             l11, l21, l22, peak = record[L11], record[L21], record[L22], record[LOG2_OPACITY]
             x = (record[X_HI] - np.float32(left)) + (record[X_LO] - HALF)

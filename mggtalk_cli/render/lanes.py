@@ -196,3 +196,24 @@ def any_positive(typing_context, value):  # type: ignore[no-untyped-def]
         return cgutils.is_not_null(builder, bits)
 
     return types.boolean(lanes), codegen
+
+
+@intrinsic
+def prefetch(typing_context, array, row):  # type: ignore[no-untyped-def]
+    """Ask the memory for row `row` of a C-ordered 2D array, which is needed a little later."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        held = context.make_array(sig.args[0])(context, builder, args[0])
+        stride = cgutils.unpack_tuple(builder, held.strides)[0]
+        byte = builder.bitcast(held.data, ir.IntType(8).as_pointer())
+        address = builder.gep(byte, [builder.mul(args[1], stride)])
+        # to read, to be kept in all cache levels, data
+        flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+        kinds = [address.type, *(flag.type for flag in flags)]
+        declared = builder.module.declare_intrinsic(
+            "llvm.prefetch", [address.type], ir.FunctionType(ir.VoidType(), kinds)
+        )
+        builder.call(declared, [address, *flags])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen

@@ -34,7 +34,7 @@ from mggtalk_cli.render.reference import ALPHA_MIN, VIEW_MARGIN
 
 # numba's cache watches only the file a kernel stands in. This fingerprint of the files the kernels
 # take constants and code from is checked by a test, so that a change there changes this file too.
-SOURCES = "9e0ce4149a5b"
+SOURCES = "e46b98f3c6e5"
 
 # Rounding slack of a footprint's box, px: a box too large costs time, one too small costs pixels.
 BOX_SLACK = 1e-3
@@ -42,12 +42,26 @@ BOX_SLACK = 1e-3
 ROOT_HALF_LOG2E = math.sqrt(0.5 / math.log(2.0))
 
 
+def camera_vector(viewmat: np.ndarray, K: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return what the kernels need of a camera, (20,) float64.
+
+    Rotation row-major, translation, fx, fy, cx, cy, and the range of x/z and y/z (low, high, low,
+    high) within which the Jacobian is taken.
+    """
+    fx, fy, cx, cy = (float(K[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    margin_x, margin_y = 0.5 * VIEW_MARGIN * width / fx, 0.5 * VIEW_MARGIN * height / fy
+    range_x = (-cx / fx - margin_x, (width - cx) / fx + margin_x)
+    range_y = (-cy / fy - margin_y, (height - cy) / fy + margin_y)
+    lens = [fx, fy, cx, cy, *range_x, *range_y]
+    return np.concatenate([viewmat[:3, :3].ravel(), viewmat[:3, 3], lens]).astype(np.float64)
+
+
 @jit
-def _camera_rows(camera, x, y, z, width, height):  # type: ignore[no-untyped-def]
+def _camera_rows(camera, x, y, z):  # type: ignore[no-untyped-def]
     """Camera depth, pixel position and the 2x3 matrix d(pixel)/d(world) of a world point.
 
-    `camera` is (16,) float64: rotation row-major, translation, fx, fy, cx, cy. The matrix is taken
-    at the point clamped to 1.3 times the field of view, as in 3DGS.
+    `camera` is what `camera_vector` returns. The matrix is taken at the point clamped to 1.3 times
+    the field of view, as in 3DGS.
     """
     xc = camera[0] * x + camera[1] * y + camera[2] * z + camera[9]
     yc = camera[3] * x + camera[4] * y + camera[5] * z + camera[10]
@@ -55,9 +69,8 @@ def _camera_rows(camera, x, y, z, width, height):  # type: ignore[no-untyped-def
     fx, fy, cx, cy = camera[12], camera[13], camera[14], camera[15]
     inv = 1.0 / zc
     sx, sy = xc * inv, yc * inv
-    margin_x, margin_y = 0.5 * VIEW_MARGIN * width / fx, 0.5 * VIEW_MARGIN * height / fy
-    tx = min((width - cx) / fx + margin_x, max(-cx / fx - margin_x, sx))
-    ty = min((height - cy) / fy + margin_y, max(-cy / fy - margin_y, sy))
+    tx = min(camera[17], max(camera[16], sx))
+    ty = min(camera[19], max(camera[18], sy))
     gx, gy = fx * inv, fy * inv
     ux, uy = gx * (camera[0] - tx * camera[6]), gx * (camera[1] - tx * camera[7])
     uz = gx * (camera[2] - tx * camera[8])
@@ -160,7 +173,7 @@ def project(  # type: ignore[no-untyped-def]
         if not opacity >= ALPHA_MIN:
             continue
         z, px, py, ux, uy, uz, vx, vy, vz = _camera_rows(
-            camera, float(means[i, 0]), float(means[i, 1]), float(means[i, 2]), width, height
+            camera, float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
         )
         if not (z >= near and z <= far):
             continue

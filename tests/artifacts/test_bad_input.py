@@ -131,7 +131,7 @@ def test_not_an_artifact(data: bytes, words: str, way: str) -> None:
 def test_truncated_anywhere(sample, way: str) -> None:
     data = to_bytes(sample)
     for length in {1, 10, 40, 200, len(data) // 3, len(data) // 2, len(data) - 1, len(data) - 30}:
-        with pytest.raises(ArtifactError, match="cut off|no artifact"):
+        with pytest.raises(ArtifactError, match=r"cut off|no artifact"):
             read_all(data[:length], way)
 
 
@@ -195,7 +195,7 @@ def test_bad_array(points, name: str, content: bytes, words: str, method: int, w
 def test_missing_member(points, lost: str, way: str) -> None:
     members = members_of(points)
     del members[f"{lost}.npy"]
-    with pytest.raises(ArtifactError, match="lacks|no artifact|belong|incomplete|out of order"):
+    with pytest.raises(ArtifactError, match=r"lacks|no artifact|belong|incomplete|out of order"):
         read_all(archive_of(members), way)
 
 
@@ -209,7 +209,7 @@ def test_duplicate_member(points, name: str, way: str) -> None:
             if member == name:
                 with pytest.warns(UserWarning, match="Duplicate"):
                     archive.writestr(member, data)
-    with pytest.raises(ArtifactError, match="appears twice|out of order"):
+    with pytest.raises(ArtifactError, match=r"appears twice|out of order"):
         read_all(buffer.getvalue(), way)
 
 
@@ -310,9 +310,9 @@ def test_a_pipe_is_read_once(points) -> None:
 
 
 def test_paths(tmp_path: Path, head) -> None:
-    with pytest.raises(InputError, match="cannot read .*gone.npz: No such file"):
+    with pytest.raises(InputError, match=r"cannot read .*gone\.npz: No such file"):
         open_artifact(tmp_path / "gone.npz")
-    with pytest.raises(InputError, match="cannot read .*directory"):
+    with pytest.raises(InputError, match=r"cannot read .*directory"):
         open_artifact(tmp_path)
     (tmp_path / "empty.npz").touch()
     with pytest.raises(ArtifactError, match=r"empty\.npz is empty"):

@@ -97,10 +97,9 @@ def header(lines: str, form: str = "binary_little_endian") -> bytes:
     return f"ply\nformat {form} 1.0\n{lines}end_header\n".encode()
 
 
-GAUSSIAN = "".join(
-    f"property float {n}\n"
-    for n in "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
-)
+NAMES = ["x", "y", "z", *[f"f_dc_{i}" for i in range(3)], "opacity"]
+NAMES += [*[f"scale_{i}" for i in range(3)], *[f"rot_{i}" for i in range(4)]]
+GAUSSIAN = "".join(f"property float {name}\n" for name in NAMES)
 
 
 @pytest.mark.parametrize(

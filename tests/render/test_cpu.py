@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 from render_scenes import SIZES, camera, double, random_scene
 
 from mggtalk_cli.errors import BackendError
-from mggtalk_cli.render import rasterization
+from mggtalk_cli.render import kernels, rasterization
 from mggtalk_cli.render.reference import ALPHA_MIN
 from mggtalk_cli.render.scene import face_scene
 
@@ -176,7 +177,7 @@ def test_two_python_threads_may_render_at_once():
 
 FORK = """
 import os, warnings, torch
-from mggtalk_cli.render import rasterization
+from mggtalk_cli.render import kernels, rasterization
 from mggtalk_cli.render.scene import face_scene
 torch.set_num_threads(2)
 scene = vars(face_scene(900, width=32, height=32))
@@ -226,3 +227,9 @@ def test_what_it_cannot_do_is_refused():
         rasterization(**scene, backend="cpu")
     with pytest.raises(BackendError, match="float32"):
         rasterization(**double({**scene, "means": scene["means"].detach()}), backend="cpu")
+
+
+def test_the_exponential_fit_is_as_good_as_float32():
+    t = np.linspace(-1.0, 0.0, 10001)
+    fit = np.polynomial.polynomial.polyval(t, kernels.FIT)
+    assert np.abs(fit / 2.0**t - 1.0).max() < np.finfo(np.float32).eps / 2

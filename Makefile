@@ -1,0 +1,40 @@
+# Two commands on a fresh machine with git, Python >= 3.10 and make: `make demo` and `make test`.
+# Choose another interpreter with `make demo PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench clean
+
+demo: demo.mp4 demo.png
+
+demo.mp4: examples/portrait.png examples/speech.wav $(STAMP)
+	$(BIN)/mggtalk animate examples/portrait.png --audio examples/speech.wav -o $@ --overwrite
+
+demo.png: demo.mp4 examples/contact_sheet.py
+	$(BIN)/python examples/contact_sheet.py demo.mp4 $@
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/mggtalk bench
+
+# torch goes in first and alone: a CPU build that pip finds locally is then kept by what follows.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	sys.exit(0 if (3, 10) <= v < (3, 14) else "mggtalk needs Python 3.10 to 3.13, this is %d.%d: make PYTHON=python3.12" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo.mp4 demo.png

@@ -1,0 +1,253 @@
+"""A picture of what is in an artifact: labelled tiles, drawn with numpy and Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mggtalk_cli.artifacts.describe import Samples
+from mggtalk_cli.artifacts.ply import SH_C0, GaussianCloud
+from mggtalk_cli.artifacts.reading import Artifact
+from mggtalk_cli.core.camera import Camera
+from mggtalk_cli.core.expression import ARKIT_INDEX
+from mggtalk_cli.core.rotation import angles_from_matrix, matrix_from_quaternion
+from mggtalk_cli.core.sheet import GATE_MOUTH
+
+TILE = 256  # px, each tile's picture
+_CAPTION = 18  # px below it
+_COLUMNS = 4
+_GREY = 128  # behind transparent pixels
+_PAPER, _INK = 245, 40
+_INVISIBLE = 0.05  # opacity below which a point is not drawn
+
+Tile = tuple[str, np.ndarray]
+
+
+def contact_sheet(artifact: Artifact, samples: Samples) -> np.ndarray:
+    """Return a (H, W, 3) uint8 RGB picture of an artifact and some of its frames."""
+    if artifact.kind == "motion":
+        return _motion_sheet(artifact)
+    if artifact.kind == "head":
+        return _grid(_head_tiles(artifact))
+    if artifact.kind == "points":
+        return _grid(_points_tiles(artifact, samples))
+    tiles = [
+        (f"frame {index}", over_grey(frame["rgba"]))
+        for index, frame in zip(samples.indices, samples.frames, strict=True)
+    ]
+    return _grid(tiles)
+
+
+def cloud_sheet(cloud: GaussianCloud) -> np.ndarray:
+    """Return a (H, W, 3) uint8 picture of Gaussians' centres from front and side."""
+    seen = cloud.opacities > _INVISIBLE
+    means = cloud.means[seen] if seen.any() else cloud.means
+    color = (cloud.sh[:, 0][seen] if seen.any() else cloud.sh[:, 0]) * SH_C0 + 0.5
+    tiles = []
+    for name, axis in (("front", 0), ("side", 2)):
+        xy, depth = _orthographic(means, axis)
+        tiles.append((f"{name}, colour", scatter(xy, depth, _to_uint8(color), TILE, TILE)))
+        tiles.append((f"{name}, depth", scatter(xy, depth, _shade(depth), TILE, TILE)))
+    return _grid(tiles)
+
+
+def over_grey(rgba: np.ndarray) -> np.ndarray:
+    """Return (h, w, 3) uint8 of a straight-alpha (h, w, 4) uint8 picture over mid grey."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    mixed = rgba[..., :3] * alpha + _GREY * (1 - alpha)
+    return mixed.round().astype(np.uint8)
+
+
+def scatter(
+    xy: np.ndarray, depth: np.ndarray, color: np.ndarray, width: int, height: int
+) -> np.ndarray:
+    """Return a (height, width, 3) picture of points as 2 x 2 px dots, the nearest on top.
+
+    Args:
+        xy: (n, 2) positions in px, pixel centres at .5.
+        depth: (n,) smaller is nearer.
+        color: (n, 3) uint8.
+        width: of the picture, px.
+        height: of the picture, px.
+    """
+    picture = np.full((height, width, 3), _PAPER, np.uint8)
+    order = np.argsort(-depth, kind="stable")
+    corner = np.floor(np.clip(xy[order] - 0.5, -2, max(width, height) + 1)).astype(np.int64)
+    for dx, dy in ((1, 1), (0, 1), (1, 0), (0, 0)):
+        x, y = corner[:, 0] + dx, corner[:, 1] + dy
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        picture[y[inside], x[inside]] = color[order][inside]
+    return picture
+
+
+def _head_tiles(artifact: Artifact) -> list[Tile]:
+    arrays = artifact.arrays
+    xy, depth, (width, height) = _project(artifact, arrays["positions"])
+
+    seen = arrays["opacity"] > _INVISIBLE
+    gate = arrays.get("rig_gate")
+    if gate is not None and gate.shape == seen.shape:
+        seen &= gate != GATE_MOUTH  # or the cavity, closed in by the lips, would cover the neck
+
+    def view(color: np.ndarray) -> np.ndarray:
+        return scatter(xy[seen], depth[seen], color[seen], width, height)
+
+    def grey(values: np.ndarray) -> np.ndarray:
+        return np.repeat(_to_uint8(values)[:, None], 3, axis=1)
+
+    matte = np.repeat(arrays["matte"][..., None], 3, axis=2)
+    tiles = [
+        *(("image", arrays["image"]), ("plate", arrays["plate"]), ("matte", matte)),
+        ("points, colour", view(_to_uint8(arrays["color"]))),
+        ("points, depth", view(_shade(depth))),
+        ("points, normals", view(_to_uint8(arrays["normals"] / 2 + 0.5))),
+        ("points, opacity", view(grey(arrays["opacity"]))),
+        ("points, head weight", view(grey(arrays["head_weight"]))),
+    ]
+    return tiles + _validity_tiles(artifact)
+
+
+def _validity_tiles(artifact: Artifact) -> list[Tile]:
+    """Return a tile per sheet: its grid in colour, white where it holds no point."""
+    arrays = artifact.arrays
+    color = np.full((arrays["valid"].size, 3), _PAPER, np.uint8)
+    color[arrays["valid"]] = _to_uint8(arrays["color"])
+    tiles, start = [], 0
+    for name, (rows, columns) in zip(artifact.meta["sheets"], arrays["grid_shape"], strict=True):
+        size = int(rows) * int(columns)
+        count = int(arrays["valid"][start : start + size].sum())
+        if size:
+            picture = color[start : start + size].reshape(rows, columns, 3)
+            tiles.append((f"sheet {name}: {count} points", picture))
+        start += size
+    return tiles
+
+
+def _points_tiles(artifact: Artifact, samples: Samples) -> list[Tile]:
+    places = sorted({0, len(samples.frames) // 2, len(samples.frames) - 1})
+    tiles = []
+    for place in places:
+        frame = samples.frames[place]
+        seen = artifact.arrays["opacity"] * frame["gate"] > _INVISIBLE
+        points = frame["points"][seen]
+        if not len(points):
+            continue
+        xy, depth, (width, height) = _project(artifact, points)
+        color = _to_uint8(artifact.arrays["color"][seen])
+        name = f"frame {samples.indices[place]}"
+        tiles.append((f"{name}, colour", scatter(xy, depth, color, width, height)))
+        tiles.append((f"{name}, depth", scatter(xy, depth, _shade(depth), width, height)))
+        xy, depth = _orthographic(points, 2)
+        tiles.append((f"{name}, side", scatter(xy, depth, color, TILE, TILE)))
+        tiles.append((f"{name}, side depth", scatter(xy, depth, _shade(depth), TILE, TILE)))
+    return tiles
+
+
+def _project(
+    artifact: Artifact, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Return positions in px (n, 2), camera depth (n,), and the picture's (width, height)."""
+    meta = artifact.meta["camera"]
+    viewmat = np.array(meta["viewmat"], np.float32).reshape(4, 4)
+    # A tile shows no more than its own pixels; smaller pictures keep the dots dense.
+    scale = TILE / max(meta["width"], meta["height"])
+    width, height = (max(1, round(meta[key] * scale)) for key in ("width", "height"))
+    projected = Camera(viewmat, meta["focal_px"] * scale, width, height).project(points)
+    return projected[:, :2], projected[:, 2], (width, height)
+
+
+def _orthographic(points: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return tile positions and depth of points seen along z (axis 0 across) or x (axis 2)."""
+    across = points[:, 0] if axis == 0 else -points[:, 2]
+    depth = -points[:, 2] if axis == 0 else -points[:, 0]
+    flat = np.stack([across, -points[:, 1]], axis=1)
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    scale = 0.94 * TILE / max(float((high - low).max()), 1e-6)
+    return (flat - (low + high) / 2) * scale + TILE / 2, depth
+
+
+def _shade(depth: np.ndarray) -> np.ndarray:
+    """Return (n, 3) uint8 greys, near is light; the range leaves out 1 % at each end."""
+    if not len(depth):
+        return np.zeros((0, 3), np.uint8)
+    low, high = np.percentile(depth, (1, 99))
+    value = 1 - (depth - low) / max(float(high - low), 1e-6)
+    return _to_uint8(np.stack([value * 0.9] * 3, axis=1))
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    return np.asarray((np.clip(values, 0, 1) * 255).round(), np.uint8)
+
+
+# ---------------------------------------------------------------- layout and curves
+
+
+def _grid(tiles: Sequence[Tile]) -> np.ndarray:
+    rows = -(-len(tiles) // _COLUMNS)
+    columns = min(_COLUMNS, len(tiles))
+    sheet = Image.new("RGB", (columns * TILE, max(rows, 1) * (TILE + _CAPTION)), (_PAPER,) * 3)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for number, (caption, picture) in enumerate(tiles):
+        x, y = number % _COLUMNS * TILE, number // _COLUMNS * (TILE + _CAPTION)
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        scale = TILE / max(image.size)
+        size = tuple(max(1, round(side * scale)) for side in image.size)
+        enlarged = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
+        sheet.paste(image.resize((size[0], size[1]), enlarged), (x, y))
+        draw.text((x + 4, y + TILE + 2), caption, fill=(_INK,) * 3, font=font)
+    return np.asarray(sheet)
+
+
+_CURVE_COLORS = ((200, 60, 50), (50, 100, 200), (60, 150, 80))
+_CURVE_SIZE = (4 * TILE, 160)  # px, each panel
+
+
+def _motion_sheet(artifact: Artifact) -> np.ndarray:
+    arrays = artifact.arrays
+    beta = arrays["beta"]
+    angles = angles_from_matrix(matrix_from_quaternion(arrays["rotation"]))
+
+    def pair(stem: str) -> np.ndarray:
+        left, right = ARKIT_INDEX[f"{stem}Left"], ARKIT_INDEX[f"{stem}Right"]
+        return np.asarray((beta[:, left] + beta[:, right]) / 2)
+
+    panels = [
+        ("", {"jawOpen": beta[:, ARKIT_INDEX["jawOpen"]], "smile": pair("mouthSmile")}),
+        ("", {"blink": pair("eyeBlink"), "confidence": arrays["confidence"]}),
+        ("deg", {"yaw": angles[:, 0], "pitch": angles[:, 1], "roll": angles[:, 2]}),
+        ("deg", {"gaze x": arrays["gaze"][:, 0], "gaze y": arrays["gaze"][:, 1]}),
+    ]
+    seconds = len(beta) / artifact.meta["fps"]
+    drawn = [_panel(curves, unit, seconds) for unit, curves in panels]
+    return np.concatenate(drawn, axis=0)
+
+
+def _panel(curves: dict[str, np.ndarray], unit: str, seconds: float) -> np.ndarray:
+    """Return one panel of curves over time with a legend and the range of values."""
+    width, height = _CURVE_SIZE
+    image = Image.new("RGB", _CURVE_SIZE, (_PAPER,) * 3)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    values = np.concatenate(list(curves.values()))
+    low, high = float(values.min()), float(values.max())
+    low, high = (min(low, 0.0), max(high, 1.0)) if not unit else (low, max(high, low + 1e-3))
+    top, bottom = 22, height - 20
+
+    def to_y(value: np.ndarray | float) -> np.ndarray:
+        return np.asarray(bottom - (value - low) / (high - low) * (bottom - top))
+
+    if low <= 0 <= high:
+        draw.line([(0, float(to_y(0.0))), (width, float(to_y(0.0)))], fill=(200, 200, 200))
+    x = 8
+    for (name, curve), color in zip(curves.items(), _CURVE_COLORS, strict=False):
+        # A curve needs no more than two places per pixel column.
+        places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), 2 * width)).astype(int))
+        across = places / max(len(curve) - 1, 1) * (width - 1)
+        draw.line(list(zip(across, to_y(curve[places]), strict=True)), fill=color, width=2)
+        draw.text((x, 4), name, fill=color, font=font)
+        x += 12 + int(draw.textlength(name, font=font))
+    caption = f"{low:.2f} .. {high:.2f} {unit}   0 .. {seconds:.2f} s"
+    draw.text((8, height - 16), caption, fill=(_INK,) * 3, font=font)
+    draw.rectangle((0, 0, width - 1, height - 1), outline=(210, 210, 210))
+    return np.asarray(image)

@@ -1,0 +1,197 @@
+"""`mggtalk doctor`: is everything there, before any computing?"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import mggtalk_cli
+from mggtalk_cli.cli import options
+
+PACKAGES = (
+    *("torch", "numpy", "scipy", "numba", "av", "librosa", "ai-edge-litert", "pocketsphinx"),
+    *("opencv-python-headless", "pillow", "safetensors", "plyfile", "imageio", "typer", "rich"),
+)
+OPTIONAL_PACKAGES = ("gsplat",)
+CODECS = {"libx264": True, "aac": True, "prores_ks": False, "libvpx-vp9": False, "libopus": False}
+# A minute of 512 px film is some 10 MB, its frames artifact 1.5 GB; below this runs do fail.
+MIN_FREE_BYTES = 500 * 2**20
+_SUM = re.compile(r"\b([0-9a-f]{64})\b")
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One finding: `ok` is None for what is merely good to know; `fix` says what to do."""
+
+    name: str
+    ok: bool | None
+    value: str
+    fix: str = ""
+    essential: bool = True
+
+    @property
+    def broken(self) -> bool:
+        """Whether the tool cannot work like this."""
+        return self.ok is False and self.essential
+
+
+def doctor(
+    ctx: typer.Context,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Check versions, models, codecs, back ends, disk and terminal; exit 1 if it cannot work."""
+    checks = [check for group in GROUPS for check in _guarded(group)]
+    broken = any(check.broken for check in checks)
+    if as_json:
+        rows = [dataclasses.asdict(check) for check in checks]
+        typer.echo(json.dumps({"ok": not broken, "checks": rows}, indent=2))
+    else:
+        for check in checks:
+            typer.echo(_line(check))
+        typer.echo("mggtalk cannot work like this" if broken else "ready")
+    if broken:
+        raise typer.Exit(1)
+
+
+def _line(check: Check) -> str:
+    mark = {None: "    ", True: "ok  ", False: "FAIL" if check.essential else "note"}[check.ok]
+    fix = f"  -> {check.fix}" if check.fix and not check.ok else ""
+    return f"{mark}  {check.name:<28} {check.value}{fix}"
+
+
+def _guarded(group: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """Run one group; a check that crashes is a finding, not the end of the report."""
+    name = group.__name__.strip("_").replace("_", " ")
+    try:
+        yield from group()
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        yield Check(name, False, text, "reinstall with `pip install --force-reinstall mggtalk-cli`")
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("mggtalk", None, mggtalk_cli.__version__)
+    version = platform.python_version()
+    supported = (3, 10) <= sys.version_info[:2] < (3, 14)
+    yield Check("python", supported, version, "use Python 3.10 to 3.13")
+    yield Check("platform", None, platform.platform())
+    for package in PACKAGES:
+        yield _package(package, essential=True)
+    for package in OPTIONAL_PACKAGES:
+        yield _package(package, essential=False)
+
+
+def _package(name: str, *, essential: bool) -> Check:
+    try:
+        return Check(name, True, importlib.metadata.version(name), essential=essential)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, "not installed", f"pip install {name}", essential)
+
+
+def _models() -> Iterator[Check]:
+    package = Path(mggtalk_cli.__file__).parent
+    for folder in sorted(package.glob("*/data")):
+        sums = _recorded_sums(folder)
+        for path in sorted(p for p in folder.iterdir() if p.suffix in (".tflite", ".npz")):
+            name = path.relative_to(package).as_posix()
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            recorded = sums.pop(path.name, None)
+            if recorded is None:
+                yield Check(name, None, f"sha256 {found[:12]} (none recorded)")
+            else:
+                fix = "the file is damaged: reinstall mggtalk-cli"
+                yield Check(name, found == recorded, f"sha256 {found[:12]}", fix)
+        for missing in sums:
+            if missing.endswith((".tflite", ".npz")):
+                yield Check(missing, False, "missing", "reinstall mggtalk-cli")
+
+
+def _recorded_sums(folder: Path) -> dict[str, str]:
+    """Return file name -> SHA-256 from the lines of SHA256SUMS or NOTICE that hold both."""
+    sums: dict[str, str] = {}
+    for source in (folder / "SHA256SUMS", folder / "NOTICE"):
+        for line in source.read_text("utf-8").splitlines() if source.is_file() else []:
+            digest = _SUM.search(line)
+            name = re.search(r"[\w.-]+\.(?:tflite|npz|json)\b", line)
+            if digest and name:
+                sums.setdefault(name[0], digest[1])
+    return sums
+
+
+def _processors() -> Iterator[Check]:
+    import torch
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Check("processors", None, f"{usable} usable of {os.cpu_count()}")
+    yield Check("torch threads", None, str(torch.get_num_threads()))
+    from mggtalk_cli import pipeline
+
+    works, reason = pipeline.cuda_status()
+    yield Check("cuda renderer (gsplat)", works, reason, "the CPU is used instead", essential=False)
+
+
+def _codecs() -> Iterator[Check]:
+    import av.codec
+
+    for name, essential in CODECS.items():
+        try:
+            av.codec.Codec(name, "w")
+            yield Check(f"codec {name}", True, "available", essential=essential)
+        except (ValueError, LookupError):
+            fix = "take the wheel: pip install --force-reinstall --only-binary :all: av"
+            yield Check(f"codec {name}", False, "missing", fix, essential)
+
+
+def _numba_cache() -> Iterator[Check]:
+    import numba
+
+    config: Any = numba.config
+    chosen = config.CACHE_DIR or str(Path(mggtalk_cli.__file__).parent / "render")
+    writable = os.access(chosen, os.W_OK) or not Path(chosen).exists()
+    fix = "set NUMBA_CACHE_DIR to a writable folder, or every start compiles for a while"
+    yield Check("compiled kernels' cache", writable, chosen, fix, essential=False)
+
+
+def _disk() -> Iterator[Check]:
+    for name, folder in (("current folder", Path.cwd()), ("temporary folder", _temporary())):
+        free = shutil.disk_usage(folder).free
+        enough = free > MIN_FREE_BYTES
+        text = f"{free / 2**30:.1f} GiB free in {folder}"
+        yield Check(f"disk, {name}", enough, text, "free some space", essential=False)
+        writable = os.access(folder, os.W_OK)
+        state = "writable" if writable else f"{folder} is read-only"
+        fix = "write elsewhere with -o"
+        yield Check(f"writing, {name}", writable, state, fix, essential=False)
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir())
+
+
+def _terminal() -> Iterator[Check]:
+    encoding = (sys.stdout.encoding or "").lower()
+    unicode = encoding.replace("-", "") == "utf8"
+    fix = "set PYTHONUTF8=1 or a UTF-8 locale for readable progress bars"
+    yield Check("terminal encoding", unicode, encoding or "unknown", fix, essential=False)
+    size: Any = shutil.get_terminal_size()
+    kind = "terminal" if sys.stderr.isatty() else "no terminal: no progress bar"
+    yield Check("stderr", None, f"{kind}, {size.columns} columns")
+
+
+GROUPS = (_versions, _models, _processors, _codecs, _numba_cache, _disk, _terminal)

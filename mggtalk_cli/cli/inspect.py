@@ -1,0 +1,149 @@
+"""`mggtalk inspect`: what is in an artifact, as a table, JSON or a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mggtalk_cli.cli import options
+from mggtalk_cli.core.output import atomic_path, check_output
+from mggtalk_cli.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_FILE_WIDTH = 140  # columns where no terminal sets them
+_LONG_META = 100  # characters shown of one meta value
+
+AnyArtifact = Annotated[
+    str, typer.Argument(metavar="ARTIFACT", help="Any .npz artifact or Gaussian .ply, or -.")
+]
+Sheet = Annotated[
+    str | None, typer.Option(metavar="PNG", help="Also write a picture of what is in it.")
+]
+
+
+def inspect(
+    path: AnyArtifact,
+    as_json: options.Json = False,
+    sheet: Sheet = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Show what is in an artifact: shapes, units, ranges, counts, provenance."""
+    if sheet is not None:
+        if Path(sheet).suffix.lower() not in _PICTURES:
+            raise InputError(f"--sheet {sheet} must end in one of {', '.join(_PICTURES)}")
+        check_output(Path(sheet), overwrite=overwrite)
+    if path.lower().endswith(".ply"):
+        description, picture = _read_ply(Path(path), sheet is not None)
+    else:
+        description, picture = _read_artifact(path, sheet is not None)
+    if sheet is not None and picture is not None:
+        _write_picture(Path(sheet), picture, overwrite=overwrite)
+    if as_json:
+        typer.echo(json.dumps({"path": path, **description}, indent=2))
+    else:
+        _print_tables(path, description)
+
+
+def _read_artifact(path: str, with_picture: bool) -> tuple[dict[str, Any], np.ndarray | None]:
+    from mggtalk_cli.artifacts import open_artifact
+    from mggtalk_cli.artifacts.describe import describe, sample_frames
+
+    artifact = open_artifact("-" if path == "-" else Path(path))
+    samples = sample_frames(artifact)
+    picture = None
+    if with_picture:
+        from mggtalk_cli.artifacts.sheet import contact_sheet
+
+        picture = contact_sheet(artifact, samples)
+    return describe(artifact, samples), picture
+
+
+def _read_ply(path: Path, with_picture: bool) -> tuple[dict[str, Any], np.ndarray | None]:
+    from mggtalk_cli.artifacts.describe import describe_ply
+
+    description = describe_ply(path)
+    if not with_picture:
+        return description, None
+    from mggtalk_cli.artifacts.ply import read_ply
+    from mggtalk_cli.artifacts.sheet import cloud_sheet
+
+    return description, cloud_sheet(read_ply(path))
+
+
+def _write_picture(path: Path, picture: np.ndarray, *, overwrite: bool) -> None:
+    from PIL import Image
+
+    with atomic_path(path, overwrite=overwrite) as part:
+        Image.fromarray(picture).save(part)
+
+
+def _print_tables(path: str, description: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
+    size = description["file_bytes"]
+    console.print(
+        f"[bold]{escape(path)}[/]: [bold]{description['kind']}[/], {description['what']}"
+        + (f", {size / 2**20:.1f} MiB" if size is not None else "")
+    )
+    facts = {
+        "made by": description["made_by"],
+        **{
+            key.replace("_", " "): description[key]
+            for key in ("format_version", "gaussians", "sh_degree", "sound_blocks")
+            if key in description
+        },
+        **description["meta"],
+    }
+    if "frame_count" in description:
+        facts["frame_count"] = description["frame_count"]
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        text = text if len(text) <= _LONG_META else text[: _LONG_META - 3] + "..."
+        table.add_row(escape(key), escape(text))
+    console.print(table)
+    console.print(_array_table(description["arrays"], "arrays"))
+    if "frame_arrays" in description:
+        each = "block" if description["kind"] == "motion" else "frame"
+        title = f"in each {each} (ranges over {description['frames_sampled']} of them)"
+        console.print(_array_table(description["frame_arrays"], title))
+
+
+def _array_table(arrays: list[dict[str, Any]], title: str) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in ("name", "shape", "dtype", "unit", "min", "max", "mean", "meaning"):
+        number = column in ("min", "max", "mean")
+        table.add_column(
+            column, justify="right" if number else "left", no_wrap=number or column == "name"
+        )
+    for array in arrays:
+        numbers = (array["min"], array["max"], array["mean"])
+        table.add_row(
+            *(escape(array["name"]), " x ".join(map(str, array["shape"])) or "-", array["dtype"]),
+            escape(array["unit"]),
+            *("" if value is None else _number(value) for value in numbers),
+            escape(array["doc"]),
+        )
+    return table
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(int(value))
