@@ -5,6 +5,8 @@ Sound travels beside the states, one chunk per frame, so that nothing has to hol
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -108,22 +110,25 @@ def drive_video(path: str, *, fps: float = 25.0) -> Drive:
     """Return a clip as a driver: tracked pose, expression and gaze."""
     reader = VideoReader(path, fps=fps)
     tracker = face.FaceTracker(reader.size, fps=fps)
-    tracked = motion.fill_gaps(_track(tracker, reader), source=path)
-    first = next(tracked)
+    trust: deque[float] = deque()
+    states = motion.fill_gaps(_track(tracker, reader, trust))
+    first = Moment(next(states), trust.popleft())
     sound = AudioFile(path) if reader.has_audio else None
+    assert tracker.focal_px is not None
     lens = Lens(float(tracker.focal_px), *reader.size)
-
-    def moments() -> Iterator[Moment]:
-        yield first
-        yield from tracked
-
-    return Drive("video", fps, reader.frame_count, first.state, moments(), sound, lens)
+    rest = (Moment(state, trust.popleft()) for state in states)
+    moments = itertools.chain([first], rest)
+    return Drive("video", fps, None, first.state, moments, sound, lens)
 
 
-def _track(tracker: face.FaceTracker, frames: Iterable[np.ndarray]) -> Iterator[Moment | None]:
+def _track(
+    tracker: face.FaceTracker, frames: Iterable[np.ndarray], trust: deque[float]
+) -> Iterator[FaceState | None]:
+    """Yield a state per frame, None without a face, and append the trust in it."""
     for frame in frames:
         seen = tracker.update(frame)
-        yield None if seen is None else Moment(seen.state, seen.confidence)
+        trust.append(0.0 if seen is None else seen.confidence)
+        yield None if seen is None else seen.state
 
 
 # ---------------------------------------------------------------- as an artifact

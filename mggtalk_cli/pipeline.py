@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from mggtalk_cli import deform as deforming
 from mggtalk_cli import inpaint as inpainting
 from mggtalk_cli import render as rendering
 from mggtalk_cli.artifacts.memory import in_memory
+from mggtalk_cli.artifacts.ply import GaussianCloud, write_ply
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState
@@ -31,7 +34,7 @@ from mggtalk_cli.core.image import crop_square, read_photo
 from mggtalk_cli.core.rotation import matrix_from_angles, matrix_from_quaternion
 from mggtalk_cli.core.sheet import neighbours
 from mggtalk_cli.driver import Drive, audio_meta, drive, drive_motion, motion_artifact
-from mggtalk_cli.errors import InputError
+from mggtalk_cli.errors import BackendError, InputError
 from mggtalk_cli.portrait import BuildOptions, assemble
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "deform",
     "drive",
     "drive_motion",
+    "export_ply",
     "inpaint",
     "motion_artifact",
     "render",
@@ -55,6 +59,12 @@ VIEW_PIVOT_CM = (0.0, 0.0, -4.0)
 # Low-pass of the projected Gaussians, px^2. The customary .3 is meant for scenes seen from afar;
 # at one Gaussian per pixel it only blurs (identity and warped photos gain 2-9 dB with .1).
 EPS2D = 0.1
+
+# Zeroth spherical harmonic: f_dc = (rgb - .5) / SH_C0.
+SH_C0 = 0.28209479177387814
+
+# Gaussians fainter than this are never drawn, and have no finite logit at zero.
+MIN_PLY_OPACITY = 1 / 255
 
 # A turntable swings this far to each side, once in this many frames.
 TURNTABLE_DEG, TURNTABLE_FRAMES = 30.0, 100
@@ -228,7 +238,7 @@ def render(points: Artifact, options: RenderOptions | None = None) -> Artifact:
     """Return the frames artifact of a points artifact (or of a head at rest), lazily."""
     options = options or RenderOptions()
     camera = camera_of(points)
-    device = rendering.choose_device(options.device)
+    device = choose_device(options.device)
     sheet = gaussian_sheet(points, device)
 
     def frames() -> Iterator[dict[str, np.ndarray]]:
@@ -256,6 +266,20 @@ def render(points: Artifact, options: RenderOptions | None = None) -> Artifact:
     }
     arrays = {name: points.arrays[name] for name in ("image", "plate", "matte")}
     return in_memory("frames", meta, arrays, frames())
+
+
+def choose_device(device: str) -> str:
+    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        BackendError: CUDA was asked for and cannot render.
+    """
+    if device == "cpu":
+        return "cpu"
+    works, reason = rendering.cuda_status()
+    if device == "cuda" and not works:
+        raise BackendError(f"--device cuda: {reason}; use --device cpu")
+    return "cuda" if works else "cpu"
 
 
 def _point_frames(points: Artifact, options: RenderOptions) -> Iterator[dict[str, np.ndarray]]:
@@ -310,6 +334,40 @@ def to_rgba(color: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:
     straight = color / alpha.clamp_min(1 / 512)
     rgba = torch.cat([straight, alpha], -1).clamp(0, 1)
     return (rgba * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def export_ply(
+    points: Artifact, path: str, *, densify: bool = False, overwrite: bool = False
+) -> Artifact:
+    """Write the Gaussians of the first frame (or of a head at rest) as a standard 3DGS ply.
+
+    Returns:
+        the same artifact, its first frame put back, to be rendered next.
+    """
+    frames = _point_frames(points, RenderOptions())
+    first = next(frames)
+    gaussians = splat.decode_analytic(
+        torch.from_numpy(first["points"]),
+        torch.from_numpy(first["gate"]),
+        gaussian_sheet(points, "cpu"),
+    )
+    if densify:
+        gaussians = splat.densify_gaussians(gaussians)
+    seen = gaussians.opacities > MIN_PLY_OPACITY
+    quats, scales = splat.rotation_and_scale(
+        gaussians.tangents[seen], thickness_cm=gaussians.thickness_cm
+    )
+    cloud = GaussianCloud(
+        means=gaussians.means[seen].numpy(),
+        quats=quats.numpy(),
+        scales=scales.numpy(),
+        opacities=gaussians.opacities[seen].numpy(),
+        sh=((gaussians.colors[seen] - 0.5) / SH_C0)[:, None].numpy(),
+    )
+    write_ply(Path(path), cloud, overwrite=overwrite)
+    if points.kind == "head":
+        return points
+    return in_memory(points.kind, points.meta, points.arrays, chain([first], frames))
 
 
 # ---------------------------------------------------------------- Frames -> Video

@@ -15,10 +15,6 @@ import cv2
 import numpy as np
 
 from mggtalk_cli import deform, face, head, inpaint
-from mggtalk_cli.head.depth import analytic_depth
-from mggtalk_cli.head.normals import analytic_normals
-from mggtalk_cli.head.surface import Surface, build_surface
-from mggtalk_cli.head.view import HeadView, head_view
 from mggtalk_cli.core.camera import Camera, pixel_grid, viewmat_from_pose
 from mggtalk_cli.core.image import Mapped, crop_square, fit_longer_side
 from mggtalk_cli.core.landmark_groups import IRIS_LEFT, IRIS_RIGHT, MIRROR, TRIANGLES
@@ -81,6 +77,7 @@ class Portrait:
     Attributes:
         image: (H, W, 3) uint8 working picture.
         crop_box: x0, y0, x1, y1 of the working picture in px of the photo.
+        photo_size: width and height of the photo, px.
         points: (478, 3) landmarks, px.
         matte: (H, W) float32 person matte.
         fit: the fitted face.
@@ -89,6 +86,7 @@ class Portrait:
 
     image: np.ndarray
     crop_box: tuple[float, float, float, float]
+    photo_size: tuple[int, int]
     points: np.ndarray
     matte: np.ndarray
     fit: face.FaceFit
@@ -115,7 +113,8 @@ def measure_portrait(photo: np.ndarray, options: BuildOptions) -> Portrait:
     matte = face.person_mask(image, corners.reshape(4).astype(np.float32))
     viewmat = viewmat_from_pose(fit.state.rotation, fit.state.translation)
     camera = Camera(viewmat, float(fit.focal_px), width, height)
-    return Portrait(image, crop_box, landmarks.points, matte, fit, camera)
+    photo_size = (photo.shape[1], photo.shape[0])
+    return Portrait(image, crop_box, photo_size, landmarks.points, matte, fit, camera)
 
 
 def choose_face(photo: np.ndarray, number: int | None) -> np.ndarray:
@@ -221,20 +220,22 @@ def build_sheets(portrait: Portrait, controls: Controls, options: BuildOptions) 
     """Return all sheets of the head, the front one first."""
     camera, landmarks = portrait.camera, portrait.fit.landmarks_head
     image = portrait.image.astype(np.float32) / 255
-    view = head_view(portrait.matte, landmarks, *visible_mesh(portrait.fit), camera)
-    depth = analytic_depth(view)
-    normals = analytic_normals(view)
-    surface = build_surface(view, camera, depth=depth, normals=normals, rgb=image)
+    view = head.head_view(portrait.matte, landmarks, *visible_mesh(portrait.fit), camera)
+    maps = head.MapFiles(
+        options.depth_file, options.normals_file, portrait.crop_box, portrait.photo_size
+    )
+    estimate = head.estimate(view, options.depth, files=maps)
+    surface = head.build_surface(view, camera, **estimate._asdict(), rgb=image)
     binding = deform.bind_face(
         camera.project(landmarks), landmarks, height=camera.height, width=camera.width
     )
     front = front_sheet(image, portrait.matte, surface, binding, landmarks, camera)
     light = light_on_skin(image, view.face)
     sheets = [front]
-    gain = 0 and head.symmetry_gain(float(angles_from_matrix(portrait.fit.state.rotation)[0]))
+    gain = head.symmetry_gain(float(angles_from_matrix(portrait.fit.state.rotation)[0]))
     if gain > 0:
         sheets.append(mirror_sheet(front, view, portrait, gain, options))
-    if hasattr(head,'back_shell'): sheets.append(back_sheet(front, image))
+    sheets.append(back_sheet(front, image))
     sheets += eyes(portrait, image, surface.depth, light)
     box = mouth_box(camera.project(landmarks), camera)
     sheets += deform.mouth_sheets(
@@ -263,7 +264,7 @@ def visible_mesh(fit: face.FaceFit) -> tuple[np.ndarray, np.ndarray]:
 def front_sheet(
     image: np.ndarray,
     matte: np.ndarray,
-    surface: Surface,
+    surface: head.Surface,
     binding: deform.Binding,
     landmarks: np.ndarray,
     camera: Camera,
@@ -304,7 +305,7 @@ RIM = 0.02
 
 
 def extend_rim(
-    surface: Surface, matte: np.ndarray, camera: Camera
+    surface: head.Surface, matte: np.ndarray, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return positions (H, W, 3) and mask with the soft edge of hair at the depth beside it."""
     distance, labels = cv2.distanceTransformWithLabels(
@@ -321,7 +322,7 @@ def extend_rim(
 
 
 def mirror_sheet(
-    front: Sheet, view: HeadView, portrait: Portrait, gain: float, options: BuildOptions
+    front: Sheet, view: head.HeadView, portrait: Portrait, gain: float, options: BuildOptions
 ) -> Sheet:
     """Return the front sheet mirrored into the side the photo does not show."""
     voxel = {} if options.voxel_size_cm is None else {"voxel_size_cm": options.voxel_size_cm}

@@ -126,7 +126,8 @@ def read_ply(path: Path) -> GaussianCloud:
         import plyfile
 
         try:
-            vertices = plyfile.PlyData.read(str(path))["vertex"].data
+            with np.errstate(over="ignore"):
+                vertices = plyfile.PlyData.read(str(path))["vertex"].data
         except (plyfile.PlyParseError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise ArtifactError(f"{path} is damaged: {error}") from error
     except OSError as error:
@@ -196,7 +197,8 @@ def _cloud(vertices: Any, path: Path) -> GaussianCloud:
         raise ArtifactError(f"{path} is no .ply of Gaussians: {what}")
 
     def columns(wanted: list[str]) -> np.ndarray:
-        array = np.stack([np.asarray(vertices[name], np.float32) for name in wanted], axis=-1)
+        with np.errstate(over="ignore"):
+            array = np.stack([np.asarray(vertices[name], np.float32) for name in wanted], axis=-1)
         if not np.isfinite(array).all():
             raise ArtifactError(f"{path} holds values of {wanted[0]}... that are not finite")
         return array
@@ -207,7 +209,7 @@ def _cloud(vertices: Any, path: Path) -> GaussianCloud:
     if rest:
         sh[:, 1:] = columns(_names("f_rest", rest)).reshape(n, 3, k - 1).transpose(0, 2, 1)
     quats = columns(_names("rot", 4))
-    length = np.linalg.norm(quats, axis=1, keepdims=True)
+    length = np.linalg.norm(quats.astype(np.float64), axis=1, keepdims=True)
     if length.min() < 1e-12:
         raise ArtifactError(f"{path}: Gaussian {int(length.argmin())} has a zero quaternion")
     with np.errstate(over="ignore"):
@@ -215,4 +217,5 @@ def _cloud(vertices: Any, path: Path) -> GaussianCloud:
         opacities = 1 / (1 + np.exp(-columns(["opacity"])[:, 0]))
     if not np.isfinite(scales).all():
         raise ArtifactError(f"{path} holds scales that overflow: are they no logarithms?")
-    return GaussianCloud(columns(["x", "y", "z"]), quats / length, scales, opacities, sh)
+    means, quats = columns(["x", "y", "z"]), (quats / length).astype(np.float32)
+    return GaussianCloud(means, quats, scales, opacities, sh)

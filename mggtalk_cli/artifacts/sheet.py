@@ -13,13 +13,14 @@ from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import ARKIT_INDEX
 from mggtalk_cli.core.rotation import angles_from_matrix, matrix_from_quaternion
-from mggtalk_cli.core.sheet import GATE_MOUTH
 
 TILE = 256  # px, each tile's picture
 _CAPTION = 18  # px below it
 _COLUMNS = 4
 _GREY = 128  # behind transparent pixels
 _PAPER, _INK = 245, 40
+# At rest the lips close the mouth's dark cavity in; drawn openly it would cover the neck.
+_UNDRAWN = "cavity"
 _INVISIBLE = 0.05  # opacity below which a point is not drawn
 
 Tile = tuple[str, np.ndarray]
@@ -87,9 +88,10 @@ def _head_tiles(artifact: Artifact) -> list[Tile]:
     xy, depth, (width, height) = _project(artifact, arrays["positions"])
 
     seen = arrays["opacity"] > _INVISIBLE
-    gate = arrays.get("rig_gate")
-    if gate is not None and gate.shape == seen.shape:
-        seen &= gate != GATE_MOUTH  # or the cavity, closed in by the lips, would cover the neck
+    if _UNDRAWN in artifact.meta["sheets"]:
+        sizes = arrays["grid_shape"].astype(np.int64).prod(axis=1)
+        sheet = np.repeat(np.arange(len(sizes)), sizes)[arrays["valid"]]
+        seen &= sheet != artifact.meta["sheets"].index(_UNDRAWN)
 
     def view(color: np.ndarray) -> np.ndarray:
         return scatter(xy[seen], depth[seen], color[seen], width, height)

@@ -99,10 +99,27 @@ def project(
 
 
 def unproject(
-    view: View, shape: np.ndarray, rotation: np.ndarray, translation: np.ndarray
+    view: View,
+    shape: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    *,
+    depth_trust: float = 0.0,
 ) -> np.ndarray:
-    """Return (468, 3) head-frame cm: the view's pixels at the depth the posed shape has there."""
+    """Return (468, 3) head-frame cm: the view's pixels at the depth the posed shape has there.
+
+    Args:
+        view: the observation.
+        shape: (468, 3) head-frame cm.
+        rotation: (3, 3) head rotation, y-up camera frame.
+        translation: (3,) head origin in that frame, cm.
+        depth_trust: part of the landmark network's deviating depth to believe, 0..1.
+    """
     distance = project(shape, rotation, translation, view.focal_px)[1]
+    if depth_trust:
+        zoom = view.focal_px / max(-float(translation[2]), 1e-3)
+        nearer = view.depth / zoom + distance
+        distance = distance - depth_trust * (nearer - nearer.mean())
     xy = view.xy * (distance / view.focal_px)[:, None]
     return (np.concatenate([xy, -distance[:, None]], 1) - translation) @ rotation
 

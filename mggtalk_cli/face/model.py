@@ -14,7 +14,15 @@ from functools import cache
 
 import numpy as np
 
-from mggtalk_cli.core.landmark_groups import MIRROR, TRIANGLES
+from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES
+from mggtalk_cli.core.landmark_groups import (
+    EYE_LEFT_LOWER,
+    EYE_LEFT_UPPER,
+    EYE_RIGHT_LOWER,
+    EYE_RIGHT_UPPER,
+    MIRROR,
+    TRIANGLES,
+)
 from mggtalk_cli.errors import WeightsError
 from mggtalk_cli.face.models import DATA_DIR
 
@@ -23,6 +31,7 @@ PART_NAMES = (
     *("body", "left_eye", "right_eye", "tongue", "upper_teeth", "lower_teeth"),
     *("left_lash_lower", "left_lash_upper", "right_lash_lower", "right_lash_upper"),
 )
+_LID_MIDDLE = 4  # of the nine points of a lid edge
 _FILE = "head_model_cc0.npz"
 
 
@@ -103,7 +112,9 @@ def load_face_model() -> FaceModel:
         landmark_vertices=corner,
         landmark_weights=weights,
         landmark_rest=at_landmarks(rest) + offset,
-        landmark_expression=at_landmarks(expression),
+        landmark_expression=_tuned_expression(
+            at_landmarks(expression), at_landmarks(rest) + offset
+        ),
         landmark_identity=at_landmarks(identity),
         landmark_triangles=TRIANGLES,
         landmark_mirror=MIRROR,
@@ -111,6 +122,27 @@ def load_face_model() -> FaceModel:
     for array in vars(model).values():
         array.setflags(write=False)
     return model
+
+
+def _tuned_expression(shapes: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Return landmark shapes (52, 468, 3) that are exactly symmetric and close the lids at 1.
+
+    The embedding of landmarks on the midline is not quite central. The mean offset narrows the
+    eyes, so the blink that closes the mesh's lids would make the landmarks' lids overlap.
+    """
+    partner = [ARKIT_INDEX[_other_side(name)] for name in ARKIT_NAMES]
+    shapes = (shapes + shapes[partner][:, MIRROR] * np.array([-1, 1, 1], np.float32)) / 2
+    for side, upper, lower in (
+        ("Right", EYE_RIGHT_UPPER[_LID_MIDDLE], EYE_RIGHT_LOWER[_LID_MIDDLE]),
+        ("Left", EYE_LEFT_UPPER[_LID_MIDDLE], EYE_LEFT_LOWER[_LID_MIDDLE]),
+    ):
+        shape = shapes[ARKIT_INDEX[f"eyeBlink{side}"]]
+        shape *= (rest[upper, 1] - rest[lower, 1]) / (shape[lower, 1] - shape[upper, 1])
+    return shapes
+
+
+def _other_side(name: str) -> str:
+    return name.replace("Left", "#").replace("Right", "Left").replace("#", "Right")
 
 
 def _dense(

@@ -110,7 +110,8 @@ def assemble(
     landmark_mirror = mesh["mirror"].astype(np.int64)
     vertices, expression, embedded, weights = symmetrise(asset, landmark_mirror)
     rest = np.einsum("lkc,lk->lc", vertices[embedded], weights)
-    scale, rotation, shift = align(rest, mesh["vertices"].astype(np.float64))
+    symmetric = (rest + rest[landmark_mirror] * _FLIP) / 2
+    scale, rotation, shift = align(symmetric, mesh["vertices"].astype(np.float64))
     turn = scale * rotation
     expression = expression @ turn.T
     expression[np.abs(expression).max(-1) < _SMALLEST_DELTA_CM] = 0

@@ -82,12 +82,7 @@ def _residual(fitter: Fitter, points: np.ndarray, size: tuple[int, int]) -> np.n
     start = initial_pose(view, fitter.rest)
     fit = fitter.solve(view, *start, np.zeros(fitter.size), _FIT_ROUNDS)
     rotation, translation, _, shape = fit
-    zoom = view.focal_px / -translation[2]
-    depth = shape @ rotation.T[:, 2]
-    excess = view.depth / zoom - depth
-    excess -= np.median(excess)
-    along = _DEPTH_TRUST * excess[:, None] * rotation[2]
-    return unproject(view, shape, rotation, translation) - shape + along
+    return unproject(view, shape, rotation, translation, depth_trust=_DEPTH_TRUST) - shape
 
 
 def main(arguments: list[str]) -> None:

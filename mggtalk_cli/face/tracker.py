@@ -151,12 +151,10 @@ class FaceTracker:
         fit = fit_face(found.points, image_size=self._size)
         model = load_face_model()
         view = view_of(found.points, self._size, fit.focal_px)
-        static = fit.landmarks_head - model.landmarks(fit.state.beta, fit.identity)
+        model_shape = model.landmarks(fit.state.beta, fit.identity).astype(np.float64)
         # The network's depth of this face differs from the model's by a fixed shape as well.
-        turned = fit.landmarks_head @ fit.state.rotation.T
-        zoom = fit.focal_px / -fit.state.translation[2]
-        excess = view.depth / zoom - turned[:, 2]
-        static = static + (excess - excess.mean())[:, None] * fit.state.rotation[2]
+        pose = fit.state.rotation.astype(np.float64), fit.state.translation.astype(np.float64)
+        static = unproject(view, model_shape, *pose, depth_trust=1.0) - model_shape
         fitter = Fitter(
             model,
             identity=fit.identity,

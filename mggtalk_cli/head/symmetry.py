@@ -23,6 +23,14 @@ VOXEL_SIZE_CM = 0.3
 ADJACENCY = 1
 # A mirrored point must lie this far behind the visible surface, cm: less is noise of depth.
 BEHIND_CM = 0.3
+# What is left must hang together with the visible surface: pieces count as attached where they come
+# within this distance of it, and need this share of attached voxels (mirrored curls of an
+# asymmetric hairdo float beside the head otherwise).
+ATTACH_CM = 1.5
+ATTACH_SHARE = 0.05
+# A mirrored point may lie this much farther out than the visible part of its side at its height:
+# faces are symmetric, hair thrown over one shoulder is not.
+OUTREACH_CM = 3.0
 # Largest voxel grid; beyond it voxels grow (a stray point must not allocate gigabytes).
 MAX_VOXELS = 2**24
 # Source yaw (degrees) over which completion fades in: a frontal photo shows both sides.
@@ -87,30 +95,64 @@ def complete_by_symmetry(
     keep = valid.copy()
     points = mirrored[valid]
     if len(points):
-        survives = _voxel_filter(points, positions[valid], voxel_size_cm)
-        survives &= _hidden_in_source(points, positions, valid, camera, matte, behind_cm)
-        keep[valid] = survives
+        hidden = _hidden_in_source(points, positions, valid, camera, matte, behind_cm)
+        candidate = hidden & _within_reach(points, positions[valid])
+        keep[valid] = _voxel_filter(points, candidate, positions[valid], voxel_size_cm)
     return Completion(mirrored.astype(np.float32), keep)
 
 
-def _voxel_filter(points: np.ndarray, original: np.ndarray, size: float) -> np.ndarray:
-    """Return (n,) bool: neither behind the original's nearest z nor in or beside its voxels."""
+def _voxel_filter(
+    points: np.ndarray, candidate: np.ndarray, original: np.ndarray, size: float
+) -> np.ndarray:
+    """Return (n,) bool: the candidates that complete the original.
+
+    They lie neither behind the original's nearest z in their column, nor in or beside its voxels,
+    and hang together with it.
+    """
     low = np.minimum(points.min(0), original.min(0))
     extent = np.maximum(points.max(0), original.max(0)) - low
     size = max(size, float((extent.prod() / MAX_VOXELS) ** (1 / 3)), 1e-3)
-    margin = ADJACENCY + 1
+    reach = max(ADJACENCY + 1, round(ATTACH_CM / size))
+    margin = reach + 1
     shape = tuple((extent / size).astype(int) + 1 + 2 * margin)
     cells = np.floor((original - low) / size).astype(int) + margin
     occupied = np.zeros(shape, bool)
     occupied[tuple(cells.T)] = True
     nearest = np.full(shape[:2], -1, int)
     np.maximum.at(nearest, (cells[:, 0], cells[:, 1]), cells[:, 2])
-    window = 2 * ADJACENCY + 1
-    nearest = ndimage.maximum_filter(nearest, window)
-    occupied = ndimage.binary_dilation(occupied, np.ones((3, 3, 3), bool), ADJACENCY)
+    nearest = ndimage.maximum_filter(nearest, 2 * ADJACENCY + 1)
+    beside = _grow(occupied, ADJACENCY)
     at = np.floor((points - low) / size).astype(int) + margin
     behind = at[:, 2] < nearest[at[:, 0], at[:, 1]]
-    return ~behind & ~occupied[tuple(at.T)]
+    keep = candidate & ~behind & ~beside[tuple(at.T)]
+    if not keep.any():
+        return keep
+
+    pieces = np.zeros(shape, bool)
+    pieces[tuple(at[keep].T)] = True
+    labels, count = ndimage.label(_grow(pieces, 1))
+    attached = pieces & _grow(beside, reach - ADJACENCY)
+    touching = np.bincount(labels[attached], minlength=count + 1)
+    total = np.bincount(labels[pieces], minlength=count + 1)
+    return keep & (touching > ATTACH_SHARE * total)[labels[tuple(at.T)]]
+
+
+def _within_reach(points: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: not much farther out in x than the original on that side and height."""
+    low = min(points[:, 1].min(), original[:, 1].min())
+    bins = np.floor(np.concatenate([original[:, 1], points[:, 1]]) - low).astype(int)
+    side = np.concatenate([original[:, 0], points[:, 0]]) > 0
+    count = len(original)
+    extent = np.zeros((2, bins.max() + 1))
+    np.maximum.at(extent, (side[:count].astype(int), bins[:count]), np.abs(original[:, 0]))
+    extent = ndimage.maximum_filter1d(extent, 3, axis=1)
+    reach = extent[side[count:].astype(int), bins[count:]] + OUTREACH_CM
+    return np.abs(points[:, 0]) <= reach
+
+
+def _grow(voxels: np.ndarray, steps: int) -> np.ndarray:
+    """Return a bool volume grown by `steps` voxels along each axis, diagonals included."""
+    return ndimage.maximum_filter(voxels.view(np.uint8), 2 * steps + 1).astype(bool)
 
 
 def _hidden_in_source(

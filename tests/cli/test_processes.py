@@ -117,9 +117,58 @@ def test_stdin_carries_photo_and_sound(
         )  # fmt: skip
         assert process.wait(120) == 0
     with short_speech.open("rb") as speech:
-        process = start("drive", "-", "-o", tmp_path / "m.npz", stdin=speech)
-        assert process.wait(120) == 0
+        second = start("drive", "-", "-o", tmp_path / "m.npz", stdin=speech)
+        assert second.wait(120) == 0
+    close(process, second)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full to stand for a full disk")
+@pytest.mark.parametrize("command", ["render", "inpaint"])
+def test_full_disk_is_one_line(points: Path, frames: Path, command: str) -> None:
+    source = points if command == "render" else frames
+    with open("/dev/full", "wb") as full:
+        process = start(command, source, "-o", "-", stdout=full)
+        said = process.stderr.read().decode()  # type: ignore[union-attr]
+        assert process.wait(60) == 1
+    assert len(said.splitlines()) == 1, said
+    assert "no space" in said.lower()
     close(process)
+
+
+def on_terminal(*arguments: object) -> tuple[int, str]:
+    """Run with stdout and stderr on a pseudo-terminal; return exit code and what it shows."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        [*MGGTALK, *map(str, arguments)], env=environment, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            block = os.read(ours, 4096)
+        except OSError:  # The other end is closed.
+            break
+        if not block:
+            break
+        shown += block
+    os.close(ours)
+    return process.wait(60), shown.decode()
+
+
+def test_binary_is_not_written_to_a_terminal(points: Path) -> None:
+    code, shown = on_terminal("render", points, "-o", "-")
+    assert code == 1
+    assert "stdout is a terminal" in shown
+    assert "PK" not in shown
+
+
+def test_terminal_shows_frames_per_second(points: Path, tmp_path: Path) -> None:
+    code, shown = on_terminal("render", points, "-o", tmp_path / "f.npz")
+    assert code == 0
+    assert "frames/s" in shown
+    assert "wrote" in shown
 
 
 def close(*processes: subprocess.Popen[bytes]) -> None:
