@@ -8,13 +8,9 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test lint bench clean
 
-demo: demo.mp4 demo.png
-
-demo.mp4: examples/portrait.png examples/speech.wav $(STAMP)
-	$(BIN)/mggtalk animate examples/portrait.png --audio examples/speech.wav -o $@ --overwrite
-
-demo.png: demo.mp4 examples/contact_sheet.py
-	$(BIN)/python examples/contact_sheet.py demo.mp4 $@
+demo: $(STAMP)
+	$(BIN)/mggtalk animate examples/portrait.png --audio examples/speech.wav -o demo.mp4 --overwrite
+	$(BIN)/python examples/contact_sheet.py demo.mp4 demo.png
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -5,7 +5,8 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
-mggtalk build-head "${1:-$here/portrait.png}" -o head.npz --ply head.ply --overwrite
+mggtalk build-head "${1:-$here/portrait.png}" --size 256 \
+    -o head.npz --ply head.ply --overwrite
 for yaw in -30 0 30; do
     mggtalk render head.npz --yaw "$yaw" -o "view_${yaw}_%d.png" --overwrite
 done

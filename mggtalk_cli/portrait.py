@@ -22,6 +22,8 @@ from mggtalk_cli.core.rotation import angles_from_matrix, quaternion_from_matrix
 from mggtalk_cli.core.sheet import (
     GATE_EYE_LEFT,
     GATE_EYE_RIGHT,
+    GATE_LID_LEFT,
+    GATE_LID_RIGHT,
     GATE_MOUTH,
     GATE_NONE,
     LINK_DOWN,
@@ -193,7 +195,8 @@ def control_mesh(fit: face.FaceFit) -> Controls:
     for code, name in MOUTH_PARTS.items():
         triangles = model.triangles[model.part == code].astype(np.int64)
         used = np.unique(triangles)
-        rest.append(vertices[used])
+        shift = deform.PART_SHIFT_CM.get(name, (0.0, 0.0, 0.0))
+        rest.append(vertices[used] + np.array(shift, np.float32))
         shapes.append(model.expression[:, used])
         parts.append(deform.Part(name, np.searchsorted(used, triangles) + offset))
         offset += len(used)
@@ -235,7 +238,8 @@ def build_sheets(portrait: Portrait, controls: Controls, options: BuildOptions) 
     gain = head.symmetry_gain(float(angles_from_matrix(portrait.fit.state.rotation)[0]))
     if gain > 0:
         sheets.append(mirror_sheet(front, view, portrait, gain, options))
-    sheets.append(back_sheet(front, image))
+    eye_row = int(portrait.points[[33, 263], 1].mean())
+    sheets.append(back_sheet(front, image, eye_row))
     sheets += eyes(portrait, image, surface.depth, light)
     box = mouth_box(camera.project(landmarks), camera)
     sheets += deform.mouth_sheets(
@@ -279,22 +283,40 @@ def front_sheet(
     links[:, :-1][side[:, :-1] * side[:, 1:] < 0] &= ~np.uint8(LINK_RIGHT)
     links[:-1][side[:-1] * side[1:] < 0] &= ~np.uint8(LINK_DOWN)
     # Edge pixels are part background: the person's own colour is pushed outwards.
-    pure = inpaint.fill_unknown(image, (matte > 0.95).astype(np.float32))
-    color = np.where((matte > 0.95)[..., None], image, pure)
-    height, width = matte.shape
+    pure = inpaint.fill_unknown(image, (matte > SURE).astype(np.float32))
+    own = np.clip((matte - MIXED) / (SURE - MIXED), 0, 1)[..., None]
+    color = own * image + (1 - own) * pure
+    every = np.arange(matte.size, dtype=np.int32).reshape(matte.shape)
     return Sheet(
         name="front",
         positions=positions,
         valid=valid,
         links=links,
         color=color.astype(np.float32),
-        opacity=(OPACITY * np.clip(matte / 0.95, 0, 1)).astype(np.float32),
+        opacity=opacity_of_coverage(matte),
         index=binding.index,
         weight=binding.weight,
         head_weight=deform.head_weight_map(positions, landmarks),
         gate=np.where(binding.layer == deform.MOUTH, GATE_MOUTH, GATE_NONE).astype(np.uint8),
-        pixel=np.arange(height * width, dtype=np.int32).reshape(height, width),
+        pixel=np.where(matte > MIXED, every, -1),
     )
+
+
+# Pixels with more of the person than `SURE` show the person's own colour, with less than `MIXED`
+# mostly the background's.
+SURE, MIXED = 0.9, 0.4
+
+# Gaussians of the lattice that overlap at a pixel, weighted: 2 pi (sigma^2 + low-pass).
+OVERLAP = 3.3
+
+
+def opacity_of_coverage(matte: np.ndarray) -> np.ndarray:
+    """Return (H, W) float32 opacities whose overlapping Gaussians cover as much as the matte.
+
+    The lattice lets through exp(-OVERLAP o), so o = -log(1 - coverage) / OVERLAP.
+    """
+    opacity = -np.log1p(-np.clip(matte, 0, 0.99)) / OVERLAP
+    return np.minimum(opacity, OPACITY).astype(np.float32)
 
 
 # Pixels with less of the person than this are background.
@@ -342,11 +364,13 @@ def mirror_sheet(
     )
 
 
-def back_sheet(front: Sheet, image: np.ndarray) -> Sheet:
-    """Return the rear of the head, coloured like its outline."""
+def back_sheet(front: Sheet, image: np.ndarray, eye_row: int) -> Sheet:
+    """Return the rear of the head, coloured like its outline above the eyes: mostly hair."""
     positions, valid = head.back_shell(front.positions, front.valid, front.head_weight)
     shape = valid.shape
     rim = head.outline_band(front.valid)
+    if rim[:eye_row].any():
+        rim[eye_row:] = False
     color = inpaint.fill_unknown(image, rim.astype(np.float32))[::2, ::2][: shape[0], : shape[1]]
     nothing = np.zeros((*shape, 3), np.float32)
     return Sheet(
@@ -369,11 +393,11 @@ def eyes(
 ) -> list[Sheet]:
     """Return white and iris of both eyes."""
     sides = (
-        ("right", deform.EYE_RIGHT_RING, IRIS_RIGHT, GATE_EYE_RIGHT),
-        ("left", deform.EYE_LEFT_RING, IRIS_LEFT, GATE_EYE_LEFT),
+        ("right", deform.EYE_RIGHT_RING, IRIS_RIGHT, GATE_EYE_RIGHT, GATE_LID_RIGHT),
+        ("left", deform.EYE_LEFT_RING, IRIS_LEFT, GATE_EYE_LEFT, GATE_LID_LEFT),
     )
     sheets = []
-    for side, ring, iris, gate in sides:
+    for side, ring, iris, gate, lid_gate in sides:
         sheets += deform.eye_sheets(
             image,
             np.asarray(depth, np.float32),
@@ -382,6 +406,7 @@ def eyes(
             iris_px=portrait.points[list(iris), :2],
             camera=portrait.camera,
             gate=gate,
+            lid_gate=lid_gate,
             light_rgb=light,
         )
     return sheets

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mggtalk_cli.artifacts import Artifact
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -30,3 +34,12 @@ def device(request: pytest.FixtureRequest) -> str:
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def example_head(portrait_path: Path) -> Artifact:
+    """The head of the example photo at 256 px; its arrays are shared, do not write to them."""
+    from mggtalk_cli import pipeline
+    from mggtalk_cli.core.image import read_photo
+
+    return pipeline.build_head(read_photo(portrait_path), pipeline.BuildOptions(size=256))

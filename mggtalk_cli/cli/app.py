@@ -18,7 +18,17 @@ import typer
 from typer.core import TyperCommand
 
 from mggtalk_cli import __version__
-from mggtalk_cli.cli import animate, build_head, deform, doctor, drive, inpaint, inspect, render
+from mggtalk_cli.cli import (
+    animate,
+    build_head,
+    deform,
+    doctor,
+    drive,
+    evaluate,
+    inpaint,
+    inspect,
+    render,
+)
 from mggtalk_cli.cli.progress import Reporter
 from mggtalk_cli.errors import MggTalkError
 
@@ -127,6 +137,11 @@ COMMANDS = (
 
 for _name, _function, _example in COMMANDS:
     app.command(_name, cls=Command, epilog=f"Example: {_example}", no_args_is_help=False)(_function)
+
+evaluation = typer.Typer(no_args_is_help=True, help="Measure heads, motion and views in numbers.")
+for _name, _function, _example in evaluate.COMMANDS:
+    evaluation.command(_name, cls=Command, epilog=f"Example: {_example}")(_function)
+app.add_typer(evaluation, name="evaluate", epilog="Example: mggtalk evaluate reenact clips/")
 
 
 def _mute_native_libraries() -> None:

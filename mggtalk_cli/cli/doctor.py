@@ -20,6 +20,7 @@ import typer
 
 import mggtalk_cli
 from mggtalk_cli.cli import options
+from mggtalk_cli.errors import BackendError
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "numba", "av", "librosa", "ai-edge-litert", "pocketsphinx"),
@@ -29,7 +30,9 @@ OPTIONAL_PACKAGES = ("gsplat",)
 CODECS = {"libx264": True, "aac": True, "prores_ks": False, "libvpx-vp9": False, "libopus": False}
 # A minute of 512 px film is some 10 MB, its frames artifact 1.5 GB; below this runs do fail.
 MIN_FREE_BYTES = 500 * 2**20
-_SUM = re.compile(r"\b([0-9a-f]{64})\b")
+# "SHA-256  path/to/file", as sha256sum writes it.
+_SUM = re.compile(r"\s*([0-9a-f]{64})\s+(?:\S*/)?(\S+\.(?:tflite|npz|json))\s*")
+MODEL_SUFFIXES = (".tflite", ".npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ def doctor(
 def _line(check: Check) -> str:
     mark = {None: "    ", True: "ok  ", False: "FAIL" if check.essential else "note"}[check.ok]
     fix = f"  -> {check.fix}" if check.fix and not check.ok else ""
-    return f"{mark}  {check.name:<28} {check.value}{fix}"
+    return f"{mark}  {check.name:<46} {check.value}{fix}"
 
 
 def _guarded(group: Callable[[], Iterator[Check]]) -> Iterator[Check]:
@@ -106,31 +109,31 @@ def _package(name: str, *, essential: bool) -> Check:
 
 def _models() -> Iterator[Check]:
     package = Path(mggtalk_cli.__file__).parent
-    for folder in sorted(package.glob("*/data")):
-        sums = _recorded_sums(folder)
-        for path in sorted(p for p in folder.iterdir() if p.suffix in (".tflite", ".npz")):
-            name = path.relative_to(package).as_posix()
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-            recorded = sums.pop(path.name, None)
-            if recorded is None:
-                yield Check(name, None, f"sha256 {found[:12]} (none recorded)")
-            else:
-                fix = "the file is damaged: reinstall mggtalk-cli"
-                yield Check(name, found == recorded, f"sha256 {found[:12]}", fix)
-        for missing in sums:
-            if missing.endswith((".tflite", ".npz")):
-                yield Check(missing, False, "missing", "reinstall mggtalk-cli")
+    files = {p.name: p for p in sorted(package.glob("*/data/*")) if p.suffix in MODEL_SUFFIXES}
+    recorded = _recorded_sums(package)
+    for name, path in files.items():
+        label, found = path.relative_to(package).as_posix(), _sha256(path)
+        if name not in recorded:
+            yield Check(label, None, f"sha256 {found[:12]} (none recorded)")
+        else:
+            fix = "the file is damaged: reinstall mggtalk-cli"
+            yield Check(label, found == recorded[name], f"sha256 {found[:12]}", fix)
+    for name in sorted(recorded.keys() - files.keys()):
+        yield Check(name, False, "missing", "reinstall mggtalk-cli")
 
 
-def _recorded_sums(folder: Path) -> dict[str, str]:
-    """Return file name -> SHA-256 from the lines of SHA256SUMS or NOTICE that hold both."""
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _recorded_sums(package: Path) -> dict[str, str]:
+    """Return file name -> SHA-256 from the lines of the shipped notices that hold just these."""
     sums: dict[str, str] = {}
-    for source in (folder / "SHA256SUMS", folder / "NOTICE"):
-        for line in source.read_text("utf-8").splitlines() if source.is_file() else []:
-            digest = _SUM.search(line)
-            name = re.search(r"[\w.-]+\.(?:tflite|npz|json)\b", line)
-            if digest and name:
-                sums.setdefault(name[0], digest[1])
+    for notice in sorted(package.glob("*/data/NOTICE")):
+        for line in notice.read_text("utf-8").splitlines():
+            match = _SUM.fullmatch(line)
+            if match:
+                sums[match[2]] = match[1]
     return sums
 
 
@@ -142,8 +145,12 @@ def _processors() -> Iterator[Check]:
     yield Check("torch threads", None, str(torch.get_num_threads()))
     from mggtalk_cli import pipeline
 
-    works, reason = pipeline.cuda_status()
-    yield Check("cuda renderer (gsplat)", works, reason, "the CPU is used instead", essential=False)
+    name, fix = "cuda renderer (gsplat)", "nothing: the CPU is used instead"
+    try:
+        pipeline.choose_device("cuda")
+        yield Check(name, True, "works", essential=False)
+    except BackendError as error:
+        yield Check(name, False, str(error), fix, essential=False)
 
 
 def _codecs() -> Iterator[Check]:
@@ -158,14 +165,17 @@ def _codecs() -> Iterator[Check]:
             yield Check(f"codec {name}", False, "missing", fix, essential)
 
 
-def _numba_cache() -> Iterator[Check]:
+def _kernel_cache() -> Iterator[Check]:
     import numba
 
     config: Any = numba.config
-    chosen = config.CACHE_DIR or str(Path(mggtalk_cli.__file__).parent / "render")
-    writable = os.access(chosen, os.W_OK) or not Path(chosen).exists()
+    # Where numba looks, in this order.
+    places = [config.CACHE_DIR] if config.CACHE_DIR else []
+    places += [str(Path(mggtalk_cli.__file__).parent / "render"), str(Path.home() / ".cache")]
+    chosen = next((place for place in places if os.access(place, os.W_OK)), None)
     fix = "set NUMBA_CACHE_DIR to a writable folder, or every start compiles for a while"
-    yield Check("compiled kernels' cache", writable, chosen, fix, essential=False)
+    text = chosen or f"none of {', '.join(places)} is writable"
+    yield Check("compiled kernels' cache", chosen is not None, text, fix, essential=False)
 
 
 def _disk() -> Iterator[Check]:
@@ -194,4 +204,4 @@ def _terminal() -> Iterator[Check]:
     yield Check("stderr", None, f"{kind}, {size.columns} columns")
 
 
-GROUPS = (_versions, _models, _processors, _codecs, _numba_cache, _disk, _terminal)
+GROUPS = (_versions, _models, _processors, _codecs, _kernel_cache, _disk, _terminal)

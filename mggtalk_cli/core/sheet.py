@@ -13,8 +13,10 @@ import numpy as np
 
 LINK_RIGHT, LINK_DOWN = 1, 2
 
-# What limits the visibility of a point: nothing, the open lips, or an eye's lids.
+# What limits the visibility of a point: nothing, the open lips, an eye's open lids, or an eye's
+# closed lids (what a lid has come to cover).
 GATE_NONE, GATE_MOUTH, GATE_EYE_RIGHT, GATE_EYE_LEFT = 0, 1, 2, 3
+GATE_LID_RIGHT, GATE_LID_LEFT = 4, 5
 
 
 class Sheet(NamedTuple):

@@ -48,20 +48,3 @@ def signed_distance(points: np.ndarray, ring: np.ndarray) -> np.ndarray:
 def window(points: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """Return (m,) float32 visibility 0..1 of points behind the window `ring` (both px)."""
     return np.clip(0.5 + signed_distance(points, ring) / EDGE_PX, 0, 1)
-
-
-def keep_lips_apart(controls: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Return the controls (c, 3) with crossed inner lips moved to their common middle height.
-
-    Args:
-        controls: (c, 3) head frame, y up.
-        upper: (k,) indices of the upper inner lip from corner to corner.
-        lower: (k,) the lower inner lip, in the same order.
-    """
-    crossing = np.maximum(controls[lower, 1] - controls[upper, 1], 0)
-    if not crossing.any():
-        return controls
-    result = controls.copy()
-    np.add.at(result[:, 1], upper, crossing / 2)
-    np.add.at(result[:, 1], lower, -crossing / 2)
-    return result

@@ -89,12 +89,29 @@ def bind_face(
     for code, polygon in rings.items():
         layer[_polygon_mask(xy[polygon], height, width) & ~inside] = code
     side = _lip_side(xy, height, width)
+    _carry_lashes(index, weight, inside)
     gap_cm = float(landmarks_cm[UPPER_LIP_INNER[5], 1] - landmarks_cm[LOWER_LIP_INNER[5], 1])
     if gap_cm < CLOSED_GAP_CM:
         layer[layer == MOUTH] = SKIN
     face_width = float(np.ptp(xy[:, 0]))
     _extend(index, weight, inside, layer, side, decay_px=OUTSIDE_DECAY * face_width)
     return Binding(index, weight, layer, side)
+
+
+# Skin whose upper-lid share is above this moves wholly with the lid's edge: lashes stay lashes,
+# and the skin between them and the brow takes the stretch of a blink.
+LASH_SHARE = 0.45
+
+
+def _carry_lashes(index: np.ndarray, weight: np.ndarray, inside: np.ndarray) -> None:
+    """Let the pixels next to an upper lid's edge follow it rigidly (in place)."""
+    lid = np.isin(index, (*EYE_RIGHT_UPPER[1:-1], *EYE_LEFT_UPPER[1:-1])) & inside[..., None]
+    share = (weight * lid).sum(-1)
+    rows = (share > 0.02) & (share < 0.98)
+    t = share[rows]
+    wanted = np.clip(t / LASH_SHARE, 0, 1)
+    gain_lid, gain_rest = wanted / t, (1 - wanted) / (1 - t)
+    weight[rows] *= np.where(lid[rows], gain_lid[:, None], gain_rest[:, None])
 
 
 def _polygon_mask(polygon: np.ndarray, height: int, width: int) -> np.ndarray:

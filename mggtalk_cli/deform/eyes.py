@@ -1,8 +1,10 @@
-"""Eyes: a white that reaches under the lids and an iris disc that turns with the gaze.
+"""Eyes: a white under the lids, an iris disc that turns with the gaze, and lid skin for blinks.
 
 The photo shows only what the lids leave open. The white is continued under the lids, the iris is
 completed to a full disc (hidden parts mirrored from visible ones), both sit just behind the skin
-and show only inside the lid outline.
+and show only inside the lid outline. The lid itself is hidden in an open eye: stretching the few
+pixels above the lashes smears them, so a patch of the surrounding skin's colour shows wherever the
+lid has come down.
 """
 
 from __future__ import annotations
@@ -18,6 +20,13 @@ from mggtalk_cli.deform.aperture import signed_distance
 
 # How far behind the eye's skin surface white and iris lie, cm.
 WHITE_SETBACK_CM, IRIS_SETBACK_CM = 0.16, 0.10
+
+# Lid skin lies this far before the eye's surface, cm: over smeared lashes, under nothing.
+LID_RELIEF_CM = 0.4
+
+# Lid skin reaches this far beyond the lid outline (share of the eye's width): outlines are often
+# a little tighter than the eye.
+LID_MARGIN = 0.16
 
 # The iris disc is cut out this much larger than the detected iris: its dark rim belongs to it.
 IRIS_MARGIN = 1.12
@@ -38,9 +47,10 @@ def eye_sheets(
     iris_px: np.ndarray,
     camera: Camera,
     gate: int,
+    lid_gate: int,
     light_rgb: np.ndarray,
 ) -> list[Sheet]:
-    """Return the sheets "white_SIDE" and "iris_SIDE" of one eye.
+    """Return the sheets "white_SIDE", "iris_SIDE" and "lid_SIDE" of one eye.
 
     Args:
         image: (H, W, 3) float32 photo.
@@ -50,6 +60,7 @@ def eye_sheets(
         iris_px: (5, 2) iris centre and four rim points in px.
         camera: the photo's camera.
         gate: GATE_EYE_RIGHT or GATE_EYE_LEFT.
+        lid_gate: GATE_LID_RIGHT or GATE_LID_LEFT.
         light_rgb: (3,) light on the skin.
     """
     height, width = depth.shape
@@ -70,7 +81,7 @@ def eye_sheets(
     near = lids > -margin
     pixel = np.arange(height * width, dtype=np.int32).reshape(height, width)[y0:y1, x0:x1]
     open_eye = np.where(lids > 0.5, pixel, -1)
-    make = partial(_sheet, camera=camera, grid=grid, gate=gate)
+    make = partial(_sheet, camera=camera, grid=grid)
     return [
         make(
             f"white_{side}",
@@ -78,6 +89,7 @@ def eye_sheets(
             near,
             white,
             np.ones(shape),
+            gate=gate,
             pixel=np.where(disc < 0.5, open_eye, -1),
         ),
         make(
@@ -86,7 +98,17 @@ def eye_sheets(
             disc > 0.02,
             iris,
             disc,
+            gate=gate,
             pixel=np.where(disc >= 0.5, open_eye, -1),
+        ),
+        make(
+            f"lid_{side}",
+            base - LID_RELIEF_CM,
+            lids > -LID_MARGIN * span[0],
+            _lid(patch, lids, span[0]),
+            np.clip(1 + (lids + LID_MARGIN * span[0] * 0.5) / 2, 0, 1),
+            gate=lid_gate,
+            pixel=np.full(shape, -1),
         ),
     ]
 
@@ -107,6 +129,20 @@ def _white(
     filled = cv2.inpaint(pixels, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), 1.5).astype(np.float32) / 255
     return np.where(known[..., None], patch, soft).astype(np.float32)
+
+
+def _lid(patch: np.ndarray, lids: np.ndarray, eye_width: float) -> np.ndarray:
+    """Return (h, w, 3) skin colours continued over the eye from the bright skin around it."""
+    margin = LID_MARGIN * eye_width
+    band = (lids < -margin) & (lids > -2.2 * margin - 2)
+    luminance = patch @ np.array([0.299, 0.587, 0.114], np.float32)
+    known = band & (luminance > 0.85 * np.median(luminance[band])) if band.any() else band
+    if known.sum() < 12:
+        return patch.astype(np.float32)
+    pixels = np.clip(patch * 255, 0, 255).round().astype(np.uint8)
+    filled = cv2.inpaint(pixels, (~known).astype(np.uint8), 5, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(filled, (0, 0), max(1.5, 0.08 * eye_width))
+    return soft.astype(np.float32) / 255
 
 
 def _iris(

@@ -24,10 +24,15 @@ CAVITY_RGB = (0.10, 0.045, 0.045)
 TEETH_LIGHT, TONGUE_LIGHT = 0.82, 0.55
 
 # How far behind the lips the dark back of the mouth lies, cm.
-CAVITY_DEPTH_CM = 3.0
+CAVITY_DEPTH_CM = 6.0
 
 # The parts start this far behind the lips, cm, so that the lips always cover them.
 PART_SETBACK_CM = 0.35
+
+
+# The face model's upper teeth sit hidden above the lip line; incisors of a speaking person show
+# a few millimetres below it.
+PART_SHIFT_CM = {"teeth_upper": (0.0, -0.35, 0.0), "tongue": (0.0, 0.1, 0.4)}
 
 
 class Part(NamedTuple):

@@ -74,6 +74,7 @@ def retarget(
 def head_motion(target: FaceState, source: FaceState) -> tuple[np.ndarray, np.ndarray]:
     """Return (R (3, 3), t (3,) cm) that carry the photo's head frame to the target pose."""
     inverse = source.rotation.T
-    rotation = inverse @ target.rotation
+    # Written as a change, so that equal poses give the identity to the last bit.
+    rotation = np.eye(3) + inverse @ (target.rotation - source.rotation)
     translation = inverse @ (target.translation - source.translation)
     return rotation.astype(np.float32), translation.astype(np.float32)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mggtalk_cli.head.integration import solve_stencil
+from mggtalk_cli.head.stencil import solve_stencil
 from mggtalk_cli.head.view import CHIN, FACE_OVAL, INNER_LIPS, HeadView
 
 # Longer side of the grid the Poisson equation is solved on.

@@ -17,6 +17,10 @@ from mggtalk_cli.head.view import HeadView
 # edges to keep and their steep sides would pleat; estimated maps have.
 ANALYTIC_STIFFNESS = 0.0
 FILE_STIFFNESS = 2.0
+# Share of the depth prior's weight beside normals from an estimator: those know more than the
+# prior. True normals then bring the head's depth error from 1.12 to .78 cm (.83 with 10 degrees of
+# noise); at full weight they change next to nothing.
+MEASURED_NORMALS_TRUST = 0.01
 
 
 class Estimate(NamedTuple):
@@ -26,11 +30,13 @@ class Estimate(NamedTuple):
         depth: (H, W) float32 camera z, cm.
         normals: (H, W, 3) float32 unit, y-up camera frame.
         edge_stiffness: k the normal integration should use with them.
+        prior_trust: share of the depth prior's weight in it.
     """
 
     depth: np.ndarray
     normals: np.ndarray
     edge_stiffness: float
+    prior_trust: float = 1.0
 
 
 def analytic_estimate(view: HeadView, files: MapFiles | None = None) -> Estimate:
@@ -51,7 +57,8 @@ def file_estimate(view: HeadView, files: MapFiles | None = None) -> Estimate:
         depth = align_depth(resample(read_map(files.depth), view, files), view, depth)
     if files.normals is not None:
         normals = resample(read_map(files.normals), view, files)
-        return Estimate(depth, align_normals(normals, view, analytic_normals(view)), FILE_STIFFNESS)
+        aligned = align_normals(normals, view, analytic_normals(view))
+        return Estimate(depth, aligned, FILE_STIFFNESS, MEASURED_NORMALS_TRUST)
     normals = normals_from_depth(depth, view.focal_px)
     known = np.isfinite(normals).all(-1)
     normals = np.where(known[..., None], normals, analytic_normals(view))

@@ -21,7 +21,7 @@ from mggtalk_cli.head.depth import (
     smoothstep,
     work_size,
 )
-from mggtalk_cli.head.integration import solve_stencil
+from mggtalk_cli.head.stencil import solve_stencil
 from mggtalk_cli.head.view import CHIN, HeadView
 
 # Pull (1 / cm^2) of a chest pixel towards facing the viewer, and of a skull pixel towards the

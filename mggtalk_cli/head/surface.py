@@ -91,6 +91,7 @@ def build_surface(
     depth: np.ndarray,
     normals: np.ndarray,
     edge_stiffness: float = 0.0,
+    prior_trust: float = 1.0,
     rgb: np.ndarray | None = None,
     refine: str = "none",
 ) -> Surface:
@@ -103,6 +104,7 @@ def build_surface(
         normals: (H, W, 3) unit normals, y-up camera frame, finite on `view.valid`.
         edge_stiffness: k of the bilateral integration. 0 for the analytic maps, which have no
             inner depth edges to keep (a k of 2 pleats their steep sides); 2 for estimated maps.
+        prior_trust: share of the depth prior's usual weight against the normals.
         rgb: (H, W, 3) float32 0..1, asked for by learned refiners; None = black.
         refine: name of the depth refiner in `REFINERS`.
 
@@ -119,7 +121,7 @@ def build_surface(
         valid,
         focal_px=camera.focal_px,
         depth_prior=depth,
-        prior_weight=prior_weights(view),
+        prior_weight=prior_weights(view) * prior_trust,
         fit_prior=False,
         k=edge_stiffness,
         max_rounds=MAX_ROUNDS,

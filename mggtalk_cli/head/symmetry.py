@@ -28,9 +28,6 @@ BEHIND_CM = 0.3
 # asymmetric hairdo float beside the head otherwise).
 ATTACH_CM = 1.5
 ATTACH_SHARE = 0.05
-# A mirrored point may lie this much farther out than the visible part of its side at its height:
-# faces are symmetric, hair thrown over one shoulder is not.
-OUTREACH_CM = 3.0
 # Largest voxel grid; beyond it voxels grow (a stray point must not allocate gigabytes).
 MAX_VOXELS = 2**24
 # Source yaw (degrees) over which completion fades in: a frontal photo shows both sides.
@@ -96,8 +93,7 @@ def complete_by_symmetry(
     points = mirrored[valid]
     if len(points):
         hidden = _hidden_in_source(points, positions, valid, camera, matte, behind_cm)
-        candidate = hidden & _within_reach(points, positions[valid])
-        keep[valid] = _voxel_filter(points, candidate, positions[valid], voxel_size_cm)
+        keep[valid] = _voxel_filter(points, hidden, positions[valid], voxel_size_cm)
     return Completion(mirrored.astype(np.float32), keep)
 
 
@@ -135,19 +131,6 @@ def _voxel_filter(
     touching = np.bincount(labels[attached], minlength=count + 1)
     total = np.bincount(labels[pieces], minlength=count + 1)
     return keep & (touching > ATTACH_SHARE * total)[labels[tuple(at.T)]]
-
-
-def _within_reach(points: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """Return (n,) bool: not much farther out in x than the original on that side and height."""
-    low = min(points[:, 1].min(), original[:, 1].min())
-    bins = np.floor(np.concatenate([original[:, 1], points[:, 1]]) - low).astype(int)
-    side = np.concatenate([original[:, 0], points[:, 0]]) > 0
-    count = len(original)
-    extent = np.zeros((2, bins.max() + 1))
-    np.maximum.at(extent, (side[:count].astype(int), bins[:count]), np.abs(original[:, 0]))
-    extent = ndimage.maximum_filter1d(extent, 3, axis=1)
-    reach = extent[side[count:].astype(int), bins[count:]] + OUTREACH_CM
-    return np.abs(points[:, 0]) <= reach
 
 
 def _grow(voxels: np.ndarray, steps: int) -> np.ndarray:

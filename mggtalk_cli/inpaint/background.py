@@ -52,8 +52,11 @@ def match_rim(
         rgb: (H, W, 3) float32 premultiplied render at rest.
         alpha: (H, W, 1) float32 its coverage.
     """
+    filled = plate.astype(np.float32) / 255
     solved = (photo - rgb) / np.maximum(1 - alpha, 1 - RIM_ALPHA)
-    solved = (np.clip(solved, 0, 1) * 255).round().astype(np.uint8)
+    # A background lies between the fill and what the photo shows; beyond, the equation is noise.
+    solved = np.clip(solved, np.minimum(filled, photo), np.maximum(filled, photo))
+    solved = (solved * 255).round().astype(np.uint8)
     return np.where((alpha > 0.02) & (alpha < RIM_ALPHA), solved, plate)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.head.integration import integrate_normals, solve_stencil
+from mggtalk_cli.head.integration import integrate_normals
+from mggtalk_cli.head.stencil import solve_stencil
 
 DILIGENT = Path(__file__).parents[3] / "shared" / "data" / "diligent"
 

@@ -76,6 +76,18 @@ def test_voxel_size_is_felt_and_empty_input_is_fine():
     assert not empty.valid.any()
 
 
+def test_detached_pieces_are_dropped():
+    head = ellipsoid_head(30.0)
+    positions = head.positions.copy()
+    wide = head.valid & (head.positions[..., 0] > 0.9 * head.positions[..., 0].max())
+    positions[wide, 0] += 6  # a lock of hair far out on the visible side only
+    completion = complete_by_symmetry(
+        positions, head.valid, camera=head.camera, matte=np.ones_like(head.depth)
+    )
+    assert completion.valid.any()
+    assert not completion.valid[wide].any()
+
+
 def test_gain_fades_in_with_yaw():
     values = [symmetry_gain(yaw) for yaw in (0, 10, 18, 26, -26)]
     assert values[0] == values[1] == 0

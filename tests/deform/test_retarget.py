@@ -1,0 +1,137 @@
+"""What the source does when the driver does something."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState, neutral_state
+from mggtalk_cli.core.rotation import matrix_from_angles
+from mggtalk_cli.deform import head_motion, retarget
+from mggtalk_cli.deform.retarget import ABSOLUTE_LIPS, BLINKS, MOUTH, OPENING, SPEECH_PIVOT_CM
+
+
+def state(seed: int, lid: float = 0.2) -> FaceState:
+    random = np.random.default_rng(seed)
+    beta = random.uniform(0, 0.5, 52).astype(np.float32)
+    beta[list(BLINKS)] = lid
+    return FaceState(
+        beta=beta,
+        rotation=matrix_from_angles(*random.uniform(-20, 20, 3)).astype(np.float32),
+        translation=random.uniform(-5, 5, 3).astype(np.float32) + np.float32([0, 0, -80]),
+        gaze=random.uniform(-10, 10, 2).astype(np.float32),
+        residual=random.normal(0, 0.02, (468, 3)).astype(np.float32),
+    )
+
+
+def same(one: FaceState, other: FaceState, atol: float = 1e-5) -> None:
+    for name in ("beta", "rotation", "translation", "gaze", "residual"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=atol)
+
+
+SOURCE, REFERENCE, DRIVER = state(1, lid=0.1), state(2, lid=0.3), state(3)
+
+
+def test_absolute_passes_through() -> None:
+    assert retarget(DRIVER, reference=REFERENCE, source=SOURCE, mode="absolute") is DRIVER
+
+
+def test_own_first_frame_is_the_source_again() -> None:
+    same(retarget(SOURCE, reference=SOURCE, source=SOURCE, mode="relative"), SOURCE)
+
+
+def test_self_reenactment_is_the_driver_itself() -> None:
+    driven = retarget(DRIVER, reference=SOURCE, source=SOURCE, mode="relative")
+    same(driven, DRIVER)
+
+
+def test_still_driver_leaves_all_but_the_lips() -> None:
+    driven = retarget(REFERENCE, reference=REFERENCE, source=SOURCE, mode="relative")
+    lips = list(MOUTH)
+    expected = SOURCE.beta.copy()
+    expected[lips] += ABSOLUTE_LIPS * (REFERENCE.beta[lips] - SOURCE.beta[lips])
+    same(driven, replace(SOURCE, beta=expected))
+
+
+def test_relative_pose_is_the_drivers_change() -> None:
+    driven = retarget(DRIVER, reference=REFERENCE, source=SOURCE, mode="relative")
+    np.testing.assert_allclose(
+        driven.rotation @ SOURCE.rotation.T, DRIVER.rotation @ REFERENCE.rotation.T, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        driven.translation - SOURCE.translation,
+        DRIVER.translation - REFERENCE.translation,
+        atol=1e-4,
+    )
+    np.testing.assert_allclose(driven.gaze - SOURCE.gaze, DRIVER.gaze - REFERENCE.gaze, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["relative", "speech"])
+@pytest.mark.parametrize("source_lid", [0.0, 0.1, 0.6])
+def test_lids_follow_by_opening_ratio(mode: str, source_lid: float) -> None:
+    source, reference = state(1, lid=source_lid), state(2, lid=0.2)
+    for opening in (0.0, 0.5, 1.0):
+        driver = replace(DRIVER, beta=DRIVER.beta.copy())
+        driver.beta[list(BLINKS)] = 1 - opening * 0.8
+        driven = retarget(driver, reference=reference, source=source, mode=mode)
+        np.testing.assert_allclose(
+            1 - driven.beta[list(BLINKS)], opening * (1 - source_lid), atol=1e-6
+        )
+
+
+def test_closed_reference_eyes_do_not_divide_by_zero() -> None:
+    driven = retarget(DRIVER, reference=state(2, lid=1.0), source=SOURCE, mode="relative")
+    assert np.isfinite(driven.beta).all()
+    assert np.abs(driven.beta[list(BLINKS)]).max() < 3
+
+
+def test_speech_owns_the_opening_of_the_mouth() -> None:
+    neutral = neutral_state()
+    driven = retarget(DRIVER, reference=neutral, source=SOURCE, mode="speech")
+    opening = list(OPENING)
+    assert ARKIT_INDEX["jawOpen"] in opening
+    np.testing.assert_array_equal(driven.beta[opening], DRIVER.beta[opening])
+    smile = ARKIT_INDEX["mouthSmileLeft"]
+    np.testing.assert_allclose(
+        driven.beta[smile], SOURCE.beta[smile] + DRIVER.beta[smile], atol=1e-6
+    )
+
+
+def test_silence_closes_the_mouth_and_keeps_the_pose() -> None:
+    neutral = neutral_state()
+    driven = retarget(neutral, reference=neutral, source=SOURCE, mode="speech")
+    assert (driven.beta[list(OPENING)] == 0).all()
+    keeps = np.setdiff1d(np.arange(52), OPENING)
+    np.testing.assert_allclose(driven.beta[keeps], SOURCE.beta[keeps], atol=1e-6)
+    same(driven, replace(SOURCE, beta=driven.beta))
+
+
+def test_speech_turns_the_head_about_the_skulls_base() -> None:
+    turn = matrix_from_angles(10, 5, 3).astype(np.float32)
+    driver = replace(neutral_state(), rotation=turn)
+    driven = retarget(driver, reference=neutral_state(), source=SOURCE, mode="speech")
+    before = SOURCE.rotation @ SPEECH_PIVOT_CM + SOURCE.translation
+    after = driven.rotation @ SPEECH_PIVOT_CM + driven.translation
+    np.testing.assert_allclose(after, before, atol=1e-4)
+
+
+def test_inputs_are_not_changed() -> None:
+    source = state(1)
+    retarget(DRIVER, reference=REFERENCE, source=source, mode="speech")
+    same(source, state(1), atol=0)
+
+
+def test_head_motion_carries_the_source_pose_to_the_target() -> None:
+    rotation, translation = head_motion(DRIVER, SOURCE)
+    random = np.random.default_rng(0).uniform(-10, 10, (20, 3)).astype(np.float32)
+    moved = random @ rotation.T + translation
+    np.testing.assert_allclose(
+        moved @ SOURCE.rotation.T + SOURCE.translation,
+        random @ DRIVER.rotation.T + DRIVER.translation,
+        atol=1e-3,
+    )
+    still = head_motion(SOURCE, SOURCE)
+    assert (still[0] == np.eye(3)).all()
+    assert (still[1] == 0).all()

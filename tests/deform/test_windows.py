@@ -1,0 +1,121 @@
+"""Lips and lids as windows, alone and on the example head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
+from mggtalk_cli.core.landmark_groups import LOWER_LIP_INNER, UPPER_LIP_INNER
+from mggtalk_cli.core.sheet import GATE_EYE_LEFT, GATE_EYE_RIGHT, GATE_MOUTH
+from mggtalk_cli.deform import MOUTH_RING, HeadRig, deform_analytic
+from mggtalk_cli.deform.aperture import EDGE_PX, signed_distance, window
+from mggtalk_cli.deform.eyes import EYEBALL_RADIUS_CM, iris_shift
+
+SQUARE = np.array([[2.0, 2.0], [10.0, 2.0], [10.0, 8.0], [2.0, 8.0]])
+
+
+def test_signed_distance_of_a_box() -> None:
+    points = np.array([[6, 5], [3, 5], [2, 5], [0, 5], [13, 12], [6, 1.5]])
+    expected = [3, 1, 0, -2, -5, -0.5]
+    np.testing.assert_allclose(signed_distance(points, SQUARE), expected, atol=1e-5)
+    np.testing.assert_allclose(signed_distance(points, SQUARE[::-1]), expected, atol=1e-5)
+
+
+def test_window_is_soft_by_one_edge_and_open_inside() -> None:
+    points = np.array([[6, 5], [2 + EDGE_PX / 2, 5], [2, 5], [2 - EDGE_PX / 2, 5], [0, 0]])
+    np.testing.assert_allclose(window(points, SQUARE), [1, 1, 0.5, 0, 0], atol=1e-5)
+
+
+def test_shut_window_hides_everything_off_its_line() -> None:
+    line = np.concatenate([np.stack([np.linspace(0, 9, 10), np.full(10, 5.0)], -1)] * 2)
+    line = np.concatenate([line[:10], line[10:][::-1]])
+    random = np.random.default_rng(0).uniform(0, 10, (500, 2))
+    off = np.abs(random[:, 1] - 5) > EDGE_PX / 2
+    assert (window(random, line)[off] == 0).all()
+
+
+def lips_at(head_rig: HeadRig, source: FaceState, gap: float) -> FaceState:
+    """The source with its inner lips `gap` times as far apart."""
+    controls = head_rig.rig.controls.numpy()
+    upper, lower = list(UPPER_LIP_INNER), list(LOWER_LIP_INNER)
+    middle = (controls[upper] + controls[lower]) / 2
+    residual = source.residual.copy()
+    residual[upper] += (gap - 1) * (controls[upper] - middle)
+    residual[lower] += (gap - 1) * (controls[lower] - middle)
+    return replace(source, residual=residual)
+
+
+def test_shut_lips_hide_the_mouth(head_rig: HeadRig, source: FaceState) -> None:
+    mouth = head_rig.gate == GATE_MOUTH
+    assert mouth.sum() > 500
+    shut = deform_analytic(head_rig, source, lips_at(head_rig, source, 0.0)).visibility[mouth]
+    line = head_rig.camera.project(head_rig.rig.controls.numpy()[list(UPPER_LIP_INNER)])
+    # Only what lies within half a pixel of the lip line may shimmer, and half at most.
+    length = float(np.abs(np.diff(line[:, 0])).sum())
+    assert float(shut.max()) <= 0.5
+    assert float(shut.sum()) < 0.5 * length * 5  # five sheets may have a point on each pixel
+    opened = deform_analytic(head_rig, source, lips_at(head_rig, source, 2.0)).visibility[mouth]
+    rest = deform_analytic(head_rig, source, source).visibility[mouth]
+    assert opened.sum() > 1.2 * rest.sum() > 5 * shut.sum()
+
+
+def test_mouth_points_show_only_inside_the_lips(head_rig: HeadRig, source: FaceState) -> None:
+    beta = source.beta.copy()
+    beta[ARKIT_INDEX["jawOpen"]] += 0.4
+    for target in (source, replace(source, beta=beta)):
+        posed = deform_analytic(head_rig, source, target)
+        mouth = torch.from_numpy(head_rig.gate == GATE_MOUTH)
+        seen = head_rig.camera.project(posed.points[mouth].numpy())[:, :2]
+        ring = control_outline(head_rig, source, target)
+        inside = signed_distance(seen, ring)
+        visible = posed.visibility[mouth].numpy()
+        assert (visible[inside > 0.51] > 0.99).all()
+        assert (visible[inside < -0.51] < 0.01).all()
+
+
+def control_outline(head_rig: HeadRig, source: FaceState, target: FaceState) -> np.ndarray:
+    """The inner lips (px) of the target expression, worked out from the shapes."""
+    change = torch.from_numpy(target.beta - source.beta)
+    motion = torch.einsum("k,kcd->cd", change, head_rig.rig.shapes)
+    return head_rig.camera.project((head_rig.rig.controls + motion).numpy()[MOUTH_RING])[:, :2]
+
+
+@pytest.mark.parametrize(("side", "gate"), [("Right", GATE_EYE_RIGHT), ("Left", GATE_EYE_LEFT)])
+def test_shut_lids_hide_that_iris_only(
+    head_rig: HeadRig, source: FaceState, side: str, gate: int
+) -> None:
+    beta = source.beta.copy()
+    beta[ARKIT_INDEX[f"eyeBlink{side}"]] = 1
+    rest = deform_analytic(head_rig, source, source).visibility.numpy()
+    shut = deform_analytic(head_rig, source, replace(source, beta=beta)).visibility.numpy()
+    own = head_rig.iris & (head_rig.gate == gate)
+    other = head_rig.iris & (head_rig.gate != gate)
+    assert rest[own].mean() > 0.4
+    assert shut[own].mean() < 0.1 * rest[own].mean()
+    np.testing.assert_allclose(shut[other], rest[other], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("gaze", "axis", "sign"), [((12, 0), 0, 1), ((-12, 0), 0, -1), ((0, 12), 1, -1)]
+)
+def test_iris_turns_to_where_the_gaze_goes(
+    head_rig: HeadRig, source: FaceState, gaze: tuple[float, float], axis: int, sign: int
+) -> None:
+    target = replace(source, gaze=source.gaze + np.array(gaze, np.float32))
+    before = head_rig.camera.project(head_rig.rig.points.numpy())
+    after = head_rig.camera.project(deform_analytic(head_rig, source, target).points.numpy())
+    change = (after - before)[:, :2]
+    iris = head_rig.iris
+    pixels_per_cm = head_rig.camera.focal_px / before[iris, 2].mean()
+    expected = EYEBALL_RADIUS_CM * np.sin(np.radians(12)) * pixels_per_cm
+    assert sign * change[iris].mean(0)[axis] == pytest.approx(expected, rel=0.15)
+    assert np.abs(change[~iris]).max() == 0
+
+
+def test_gaze_is_bounded() -> None:
+    assert (iris_shift(np.array([90.0, -90.0])) == iris_shift(np.array([35.0, -35.0]))).all()
+    assert (iris_shift(np.zeros(2)) == 0).all()
