@@ -232,5 +232,3 @@ class StoredSound:
             chunk, held = held[:size], held[size:]
             yield np.pad(chunk, ((0, size - len(chunk)), (0, 0)))
             index, position = index + 1, end
-
-

@@ -6,7 +6,7 @@
 Sequences are lazy: `deform`, `render` and `inpaint` pull one frame at a time from the stage before
 them, so memory does not grow with their length and the first frame is out at once. This module
 turns artifacts into the tensors of the stages, picks variants, and does nothing else; `portrait.py`
-puts the steps of building in order, `driver.py` those of driving.
+and `assembly.py` put the steps of building in order, `driver.py` those of driving.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mggtalk_cli import render as rendering
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.ply import GaussianCloud, write_ply
 from mggtalk_cli.artifacts.reading import Artifact
+from mggtalk_cli.assembly import assemble
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.image import crop_square, read_photo
@@ -35,7 +36,7 @@ from mggtalk_cli.core.rotation import matrix_from_angles, matrix_from_quaternion
 from mggtalk_cli.core.sheet import neighbours
 from mggtalk_cli.driver import Drive, audio_meta, drive, drive_motion, motion_artifact
 from mggtalk_cli.errors import BackendError, InputError
-from mggtalk_cli.portrait import BuildOptions, assemble
+from mggtalk_cli.portrait import BuildOptions
 
 __all__ = [
     "BuildOptions",
@@ -206,9 +207,7 @@ def deform(head: Artifact, driver: Drive, *, absolute: bool = False) -> Artifact
         for (state, _), sound in driver.with_sound():
             if absolute:
                 state = _through_lens(state, driver, camera)
-            target = deforming.retarget(
-                state, reference=driver.reference, source=source, mode=mode
-            )
+            target = deforming.retarget(state, reference=driver.reference, source=source, mode=mode)
             posed = deforming.deform_analytic(rig, source, target)
             frame = {"points": posed.points.numpy(), "gate": posed.visibility.numpy()}
             yield frame if sound is None else {**frame, "audio": sound}
@@ -493,6 +492,5 @@ def gaussian_sheet(artifact: Artifact, device: str | torch.device) -> splat.Gaus
         torch.from_numpy(arrays["color"]).to(device),
         torch.from_numpy(arrays["opacity"]).to(device),
         *(torch.from_numpy(index).to(device) for index in near),
-        spacing_cm=float(camera.viewmat[2, 3])
-        / camera.focal_px,
+        spacing_cm=float(camera.viewmat[2, 3]) / camera.focal_px,
     )

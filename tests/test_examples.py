@@ -36,7 +36,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
         (folder / name).chmod(0o755)
     path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "SIZE": "128"}
 
 
 def finished(folder: Path, environment: dict[str, str], *command: object) -> None:
@@ -67,7 +67,7 @@ def test_views(tmp_path: Path, environment: dict[str, str]) -> None:
 
 
 def test_makefile(tmp_path: Path, environment: dict[str, str], short_speech: Path) -> None:
-    make = ("make", "-f", EXAMPLES / "05_make" / "Makefile", f"SPEECH={short_speech}", "SIZE=128")
+    make = ("make", "-f", EXAMPLES / "05_make" / "Makefile", f"SPEECH={short_speech}")
     finished(tmp_path, environment, *make)
     assert len(list(VideoReader(tmp_path / "talk.mp4"))) == 5
     head_made = (tmp_path / "head.npz").stat().st_mtime

@@ -139,8 +139,8 @@ for _name, _function, _example in COMMANDS:
     app.command(_name, cls=Command, epilog=f"Example: {_example}", no_args_is_help=False)(_function)
 
 evaluation = typer.Typer(no_args_is_help=True, help="Measure heads, motion and views in numbers.")
-for _name, _function, _example in evaluate.COMMANDS:
-    evaluation.command(_name, cls=Command, epilog=f"Example: {_example}")(_function)
+for _name, _measure, _example in evaluate.COMMANDS:
+    evaluation.command(_name, cls=Command, epilog=f"Example: {_example}")(_measure)
 app.add_typer(evaluation, name="evaluate", epilog="Example: mggtalk evaluate reenact clips/")
 
 

@@ -172,7 +172,7 @@ def views(
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Look at heads from both sides, talking and blinking: holes in numbers, the rest as a sheet."""
+    """Look at heads from aside, talking and blinking: holes in numbers, the rest as a sheet."""
     if output is not None:
         check_output(Path(output), overwrite=overwrite)
     import numpy as np
@@ -204,7 +204,7 @@ def views(
 
 
 # Name, function, and the example that ends its help.
-COMMANDS = (
+COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("reenact", reenact, "mggtalk evaluate reenact clips/ --frames 50 --json"),
     ("audio", audio, "mggtalk evaluate audio clips/ --offsets av_offsets.json"),
     ("identity", identity, "mggtalk evaluate identity portraits/"),

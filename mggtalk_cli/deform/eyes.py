@@ -26,7 +26,7 @@ LID_RELIEF_CM = 0.4
 
 # Lid skin reaches this far beyond the lid outline (share of the eye's width): outlines are often
 # a little tighter than the eye.
-LID_MARGIN = 0.16
+LID_MARGIN = 0.2
 
 # The iris disc is cut out this much larger than the detected iris: its dark rim belongs to it.
 IRIS_MARGIN = 1.12
@@ -106,7 +106,7 @@ def eye_sheets(
             base - LID_RELIEF_CM,
             lids > -LID_MARGIN * span[0],
             _lid(patch, lids, span[0]),
-            np.clip(1 + (lids + LID_MARGIN * span[0] * 0.5) / 2, 0, 1),
+            np.clip(1 + (lids + LID_MARGIN * span[0] * 0.6) / (LID_MARGIN * span[0] * 0.4), 0, 1),
             gate=lid_gate,
             pixel=np.full(shape, -1),
         ),
@@ -134,9 +134,10 @@ def _white(
 def _lid(patch: np.ndarray, lids: np.ndarray, eye_width: float) -> np.ndarray:
     """Return (h, w, 3) skin colours continued over the eye from the bright skin around it."""
     margin = LID_MARGIN * eye_width
-    band = (lids < -margin) & (lids > -2.2 * margin - 2)
+    band = (lids < -0.7 * margin) & (lids > -2.2 * margin - 2)
     luminance = patch @ np.array([0.299, 0.587, 0.114], np.float32)
-    known = band & (luminance > 0.85 * np.median(luminance[band])) if band.any() else band
+    # Brows, lashes and shadows are darker than most of the skin around the eye.
+    known = band & (luminance > 0.85 * np.percentile(luminance[band], 75)) if band.any() else band
     if known.sum() < 12:
         return patch.astype(np.float32)
     pixels = np.clip(patch * 255, 0, 255).round().astype(np.uint8)

@@ -52,7 +52,9 @@ def read_frames(path: Path, count: int, *, max_side: int, fps: float) -> list[np
     side = min(max(reader.size), max_side)
     frames = [fit_longer_side(frame, side).image for frame in islice(reader, count)]
     if len(frames) < count:
-        raise InputError(f"{path}: only {len(frames)} frames at {fps:g} fps; --frames {count} asked")
+        raise InputError(
+            f"{path} has {len(frames)} frames at {fps:g} fps: use --frames {len(frames)} or less"
+        )
     return frames
 
 

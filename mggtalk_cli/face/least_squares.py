@@ -17,7 +17,15 @@ from scipy.spatial import cKDTree
 
 from mggtalk_cli.core.camera import FOCAL_INTERPUPIL
 from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, LANDMARK_COUNT
-from mggtalk_cli.core.landmark_groups import EYES, FACE_OVAL, IRIS_LEFT, IRIS_RIGHT, LIPS, RIGID
+from mggtalk_cli.core.landmark_groups import (
+    BROWS,
+    EYES,
+    FACE_OVAL,
+    IRIS_LEFT,
+    IRIS_RIGHT,
+    LIPS,
+    RIGID,
+)
 from mggtalk_cli.core.rotation import rotation_exp
 from mggtalk_cli.face.model import FaceModel, load_face_model
 
@@ -56,6 +64,22 @@ def _landmark_weights() -> np.ndarray:
 
 
 WEIGHTS = _landmark_weights()
+
+
+def _pose_weights() -> np.ndarray:
+    weights = np.ones(LANDMARK_COUNT)
+    weights[list(FACE_OVAL)] = _OVAL_WEIGHT
+    weights[list(EYES)] = 2.0
+    weights[list(BROWS)] = 0.5
+    weights[list(RIGID)] = 10.0
+    return weights
+
+
+# For head pose in video: landmarks that follow the skull count, so that a grimace does not turn
+# the head. Against optical flow of the hair this takes a tenth off the error of `WEIGHTS`.
+POSE_WEIGHTS = _pose_weights()
+# In video the network's depth adds more noise to the pose than it tells.
+POSE_Z_WEIGHT = 0.05
 
 
 @dataclass(frozen=True)
@@ -216,11 +240,26 @@ class Fitter:
         coefficients: np.ndarray,
         rounds: int,
         *,
+        follow_skull: bool = False,
         fixed_pose: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return rotation, translation, coefficients and shape after Gauss-Newton rounds."""
+        """Return rotation, translation, coefficients and shape after Gauss-Newton rounds.
+
+        Args:
+            view: the observation.
+            rotation: (3, 3) start, y-up camera frame.
+            translation: (3,) start, cm.
+            coefficients: (n,) start, expression then identity.
+            rounds: number of Gauss-Newton rounds.
+            follow_skull: weigh landmarks for the head pose rather than for the expression.
+            fixed_pose: keep rotation and translation.
+        """
+        per_landmark, z_weight = (
+            (POSE_WEIGHTS, POSE_Z_WEIGHT) if follow_skull else (WEIGHTS, _Z_WEIGHT)
+        )
+        weights = np.sqrt(per_landmark)[:, None] * (1, 1, np.sqrt(z_weight)) / view.unit_px
         for _ in range(rounds):
-            jacobian, error = self._linearise(view, rotation, translation, coefficients)
+            jacobian, error = self._linearise(view, weights, rotation, translation, coefficients)
             gradient = -jacobian.T @ error
             gradient[_POSE:] -= self.ridge @ (coefficients - self.target)
             hessian = jacobian.T @ jacobian
@@ -239,7 +278,12 @@ class Fitter:
         return rotation, translation, coefficients, self.shape(coefficients)
 
     def _linearise(
-        self, view: View, rotation: np.ndarray, translation: np.ndarray, coefficients: np.ndarray
+        self,
+        view: View,
+        weights: np.ndarray,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        coefficients: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the weighted Jacobian (1404, 6 + n) and error (1404,)."""
         turned = self.shape(coefficients) @ rotation.T
@@ -259,12 +303,11 @@ class Fitter:
         zoom = view.focal_px / max(-translation[2], 1e-3)
         deep = (towards - towards.mean(0)) * zoom
         depth_error = (camera[:, 2] - camera[:, 2].mean()) * zoom - (view.depth - view.depth.mean())
-        weight = np.sqrt(WEIGHTS)[:, None] * (1, 1, np.sqrt(_Z_WEIGHT)) / view.unit_px
-        jacobian = np.concatenate([flat, deep], 1) * weight[:, :, None]
+        jacobian = np.concatenate([flat, deep], 1) * weights[:, :, None]
         error = np.concatenate(
             [camera[:, :2] * magnify[:, None] - view.xy, depth_error[:, None]], 1
         )
-        return jacobian.reshape(-1, _POSE + self.size), (error * weight).ravel()
+        return jacobian.reshape(-1, _POSE + self.size), (error * weights).ravel()
 
 
 def bounded_solve(

@@ -6,7 +6,11 @@ interpreter is not thread safe, so one lock guards them all; the calls take 1-4 
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -40,9 +44,31 @@ def _interpreter(name: str) -> Interpreter:
             f"model file {name} is missing from the package; reinstall it or run "
             "python -m mggtalk_cli.face.rebuild_models WHEEL"
         )
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    interpreter.allocate_tensors()
+    with _silent_stderr():
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Swallow the banner the runtime's C++ code writes to stderr when it starts (no option does).
+
+    Our own stderr carries progress and one-line errors only.
+    """
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # stderr is closed: nothing to silence
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def run_model(name: str, batch: np.ndarray) -> list[np.ndarray]:

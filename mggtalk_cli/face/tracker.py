@@ -32,9 +32,10 @@ _EXPRESSION_RIDGE = 8.0
 _ROUNDS = 3  # Gauss-Newton rounds from the last frame's solution
 _SCALE_DEAD_ZONE = 0.025  # log of apparent size: smaller changes are landmark noise
 # Rotation: part of the distance to the slow rotation that is kept, and how fast that one follows
-# (seconds). Real turns move the slow rotation along; jitter around it shrinks.
-_ROTATION_KEEP = 0.8
-_ROTATION_TIME_S = 0.06
+# in seconds: jitter halves, a steady turn lags by a frame and a half. These numbers and the pose
+# weights were chosen against optical flow of the hair in six clips.
+_ROTATION_KEEP = 0.5
+_ROTATION_TIME_S = 0.12
 _CLOSED_EYE = 0.6  # above this blink coefficient the iris is hidden: keep the last gaze
 _STABLE = list(RIGID)
 _GOOD_RMS, _BAD_RMS = 2.0, 8.0  # fit error in percent of inter-pupil distance: trust, no trust
@@ -178,7 +179,9 @@ class FaceTracker:
         else:
             rotation = self._last.rotation.astype(np.float64)
             translation = self._last.translation.astype(np.float64)
-        raw = fitter.solve(view, rotation, translation, self._coefficients, _ROUNDS)
+        raw = fitter.solve(
+            view, rotation, translation, self._coefficients, _ROUNDS, follow_skull=True
+        )
         rotation = self._calm_rotation(raw[0])
         translation = _calm_translation(raw[3], raw[:2], rotation, person.distance)
         # One more round at the calm pose gives expression what the pose no longer explains.

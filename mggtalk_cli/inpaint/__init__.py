@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mggtalk_cli.inpaint.background import fill_behind, fill_unknown, match_rim
+from mggtalk_cli.inpaint.background import fill_behind, fill_unknown, match_rim, unmix
 from mggtalk_cli.inpaint.composite import composite
 
-__all__ = ["INPAINTERS", "composite", "fill_behind", "fill_unknown", "match_rim"]
+__all__ = ["INPAINTERS", "composite", "fill_behind", "fill_unknown", "match_rim", "unmix"]
 
 INPAINTERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"analytic": composite}

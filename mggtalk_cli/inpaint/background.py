@@ -11,7 +11,7 @@ import numpy as np
 
 # Pixels this close to the person (share of the picture's longer side) are not trusted as
 # background: hair and blur reach beyond the matte.
-DISTRUST = 0.008
+DISTRUST = 0.004
 
 
 def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -> np.ndarray:
@@ -25,7 +25,9 @@ def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -
     radius = max(1, round(DISTRUST * max(matte.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     inside = matte > 0.05
-    person = np.maximum(inside, cv2.dilate((inside & (head_weight > 0.5)).astype(np.float32), kernel))
+    person = np.maximum(
+        inside, cv2.dilate((inside & (head_weight > 0.5)).astype(np.float32), kernel)
+    )
     known = 1 - person
     if known.sum() < 0.002 * known.size:
         mean = image.reshape(-1, 3).mean(0)
@@ -34,8 +36,8 @@ def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -
     return np.where(person[..., None] > 0, filled, image).astype(np.float32)
 
 
-# Above this alpha the background hardly shows: its colour cannot be told.
-RIM_ALPHA = 0.9
+# Above this alpha too little background shows to tell its colour.
+RIM_ALPHA = 0.8
 
 
 def match_rim(
@@ -54,10 +56,23 @@ def match_rim(
     """
     filled = plate.astype(np.float32) / 255
     solved = (photo - rgb) / np.maximum(1 - alpha, 1 - RIM_ALPHA)
-    # A background lies between the fill and what the photo shows; beyond, the equation is noise.
-    solved = np.clip(solved, np.minimum(filled, photo), np.maximum(filled, photo))
+    # Where little background shows the equation is noise: it lies between the fill and the photo.
+    bounded = np.clip(solved, np.minimum(filled, photo), np.maximum(filled, photo))
+    solved = np.where(alpha < 0.5, np.clip(solved, 0, 1), bounded)
     solved = (solved * 255).round().astype(np.uint8)
-    return np.where((alpha > 0.02) & (alpha < RIM_ALPHA), solved, plate)
+    return np.where((alpha > 0.004) & (alpha < RIM_ALPHA), solved, plate)
+
+
+def unmix(image: np.ndarray, plate: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Return the person's own colours (H, W, 3) float32: I = alpha C + (1 - alpha) B for C.
+
+    Args:
+        image: (H, W, 3) float32 photo.
+        plate: (H, W, 3) float32 background.
+        alpha: (H, W) float32 share of the person.
+    """
+    share = np.maximum(alpha, 0.05)[..., None]
+    return np.clip((image - (1 - share) * plate) / share, 0, 1).astype(np.float32)
 
 
 def fill_unknown(image: np.ndarray, known: np.ndarray) -> np.ndarray:

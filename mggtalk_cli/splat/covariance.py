@@ -89,9 +89,7 @@ def _unit(vector: Float[Tensor, "m 3"], fallback: tuple[float, ...]) -> Float[Te
     return torch.where(length > 1e-9, vector / length.clamp_min(1e-9), vector.new_tensor(fallback))
 
 
-def _perpendicular(
-    axis: Float[Tensor, "m 3"], other: Float[Tensor, "m 3"]
-) -> Float[Tensor, "m 3"]:
+def _perpendicular(axis: Float[Tensor, "m 3"], other: Float[Tensor, "m 3"]) -> Float[Tensor, "m 3"]:
     """Return the unit normal of axis and other, any normal of axis where they are parallel."""
     normal = torch.linalg.cross(axis, other)
     aside = torch.where(

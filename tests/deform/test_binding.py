@@ -44,7 +44,7 @@ def closed() -> Binding:
 
 @pytest.fixture(scope="module")
 def opened() -> Binding:
-    return bind(face(2.0))
+    return bind(face(0.8))
 
 
 def inside_mesh(landmarks: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def test_closed_lips_are_skin_split_by_side(closed: Binding) -> None:
 
 
 def test_open_lips_leave_a_mouth_layer(opened: Binding) -> None:
-    seen = CAMERA.project(face(2.0))
+    seen = CAMERA.project(face(0.8))
     middle = seen[[UPPER[5], LOWER[5]], :2].mean(0).astype(int)
     assert opened.layer[middle[1], middle[0]] == MOUTH
     area = np.count_nonzero(opened.layer == MOUTH)

@@ -19,7 +19,15 @@ from mggtalk_cli.core.landmark_groups import (
 )
 from mggtalk_cli.core.rotation import matrix_from_angles
 from mggtalk_cli.core.sheet import GATE_NONE
-from mggtalk_cli.deform import DEFORMERS, HeadRig, deform_analytic
+from mggtalk_cli.deform import (
+    DEFORMERS,
+    HeadRig,
+    deform_analytic,
+    head_motion,
+    torso_follow_map,
+)
+from mggtalk_cli.deform.neck import TORSO_FOLLOW
+from mggtalk_cli.deform.skinning import NECK_PIVOT_CM
 
 
 def with_beta(state: FaceState, **change: float) -> FaceState:
@@ -78,9 +86,21 @@ def test_rigid_motion_moves_the_head_rigidly_and_leaves_the_torso(
     through_source = moved[head].numpy() @ source.rotation.T + source.translation
     expected = rig.points[head].numpy() @ target.rotation.T + target.translation
     np.testing.assert_allclose(through_source, expected, atol=1e-4)
-    still = (rig.head_weight == 0) & (rig.torso_follow == 0)
-    assert still.sum() > 20
-    assert torch.equal(moved[still], rig.points[still])
+    # The torso is carried by its share of the neck's shift and does not turn.
+    rotation, translation = head_motion(target, source)
+    pivot = np.array(NECK_PIVOT_CM, np.float32)
+    shift = torch.from_numpy(rotation @ pivot + translation - pivot)
+    torso = rig.head_weight == 0
+    assert torso.sum() > 1000
+    expected = rig.torso_follow[torso, None] * shift
+    torch.testing.assert_close(moved[torso] - rig.points[torso], expected, atol=1e-4, rtol=0)
+    assert 0 < float(rig.torso_follow[torso].max()) <= TORSO_FOLLOW
+
+
+def test_torso_keeps_still_at_the_pictures_border() -> None:
+    follow = torso_follow_map(64, 48)
+    assert max(follow[-1].max(), follow[:, 0].max(), follow[:, -1].max()) < 0.01
+    assert follow[20, 24] == pytest.approx(TORSO_FOLLOW)
 
 
 def test_shoulders_follow_less_than_the_head(head_rig: HeadRig, source: FaceState) -> None:

@@ -95,7 +95,9 @@ def test_shut_lids_hide_that_iris_only(
     own = head_rig.iris & (head_rig.gate == gate)
     other = head_rig.iris & (head_rig.gate != gate)
     assert rest[own].mean() > 0.4
-    assert shut[own].mean() < 0.1 * rest[own].mean()
+    # At most the soft edge of the lid line itself is left.
+    assert shut[own].max() <= 0.5
+    assert shut[own].mean() < 0.2 * rest[own].mean()
     np.testing.assert_allclose(shut[other], rest[other], atol=0.05)
 
 

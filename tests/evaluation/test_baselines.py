@@ -11,14 +11,14 @@ from mggtalk_cli.evaluation.baselines import LandmarkWarp
 SIZE = 200
 
 
-@pytest.fixture()
+@pytest.fixture
 def points() -> np.ndarray:
     """The canonical face in the middle of the picture, px."""
     face = CANONICAL * [5.0, -5.0, -5.0]
     return face - face.mean(0) + [SIZE / 2, SIZE / 2, 0]
 
 
-@pytest.fixture()
+@pytest.fixture
 def ramp() -> np.ndarray:
     """A picture whose first two colours are the pixel's position."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
@@ -31,7 +31,7 @@ def test_equal_landmarks_change_nothing(ramp: np.ndarray, points: np.ndarray) ->
 
 
 def test_a_shifted_face_is_shifted(ramp: np.ndarray, points: np.ndarray) -> None:
-    warped = LandmarkWarp(ramp, points).to(points + [7, -4, 0])
+    warped = LandmarkWarp(ramp, points).to(points + np.array([7, -4, 0]))
     inside = np.s_[SIZE // 2 - 10 : SIZE // 2 + 10, SIZE // 2 - 10 : SIZE // 2 + 10]
     difference = warped[inside].astype(int) - ramp[inside]
     assert difference[..., 0].mean() == pytest.approx(-7, abs=0.3)
@@ -39,7 +39,7 @@ def test_a_shifted_face_is_shifted(ramp: np.ndarray, points: np.ndarray) -> None
 
 
 def test_the_border_stays_and_nothing_is_undefined(ramp: np.ndarray, points: np.ndarray) -> None:
-    warped = LandmarkWarp(ramp, points).to(points + [12, 9, 0])
+    warped = LandmarkWarp(ramp, points).to(points + np.array([12, 9, 0]))
     edge = np.ones((SIZE, SIZE), bool)
     edge[1:-1, 1:-1] = False
     assert np.abs(warped.astype(int) - ramp)[edge].max() <= 2

@@ -14,7 +14,7 @@ from mggtalk_cli.evaluation import metrics
 SHAPE = (96, 128, 3)
 
 
-@pytest.fixture()
+@pytest.fixture
 def picture() -> np.ndarray:
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
     waves = [np.sin(rows / 7 + c) * np.cos(columns / (5 + c)) for c in range(3)]

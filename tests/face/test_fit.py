@@ -21,7 +21,7 @@ def synthetic_face(beta, identity, angles_deg, translation=(1.0, -2.0, -75.0), g
     for outer, inner in ((33, 133), (263, 362)):
         corner = (head[outer] + head[inner]) / 2
         width = np.linalg.norm(head[outer] - head[inner])
-        forward = np.array([0, 0.055, -0.18 + 0.39], np.float32) * width
+        forward = np.array([0, 0.044, -0.18 + 0.39], np.float32) * width
         irises += [corner + forward + np.array([*gaze_cm, 0], np.float32)] * 5
     head = np.concatenate([head, irises])
     rotation = matrix_from_angles(*angles_deg).astype(np.float32)

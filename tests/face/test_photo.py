@@ -120,6 +120,23 @@ def test_matte_covers_the_face_and_not_the_corners(photo, points):
     assert matte[440:, 150:300].mean() > 0.95  # the suit
 
 
+def test_matte_leaves_out_other_people(photo):
+    pair = np.full((512, 1000, 3), 200, np.uint8)
+    pair[:, :430] = photo[:, 60:490]
+    small = cv2.resize(photo[:, 60:490], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    pair[-256:, -215:] = small
+    matte = person_mask(pair)
+    assert matte[120:200, 130:200].mean() > 0.95
+    assert matte[-250:, -120:].max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 9), (7, 300)])
+def test_odd_pictures_do_not_break_detection_or_matte(size):
+    image = np.full((*size, 3), 90, np.uint8)
+    assert len(detect_faces(image)) == 0
+    assert person_mask(image).shape == size
+
+
 def test_fit_of_the_photo_projects_onto_the_face(photo, points):
     fit = fit_face(points, image_size=(512, 512))
     distance = np.linalg.norm(points[468, :2] - points[473, :2])
