@@ -14,13 +14,9 @@ import numpy as np
 
 from mggtalk_cli import deform, face, head, inpaint
 from mggtalk_cli.core.camera import Camera, pixel_grid
-from mggtalk_cli.core.landmark_groups import IRIS_LEFT, IRIS_RIGHT, MIRROR, TRIANGLES
+from mggtalk_cli.core.landmark_groups import MIRROR, TRIANGLES
 from mggtalk_cli.core.rotation import angles_from_matrix, quaternion_from_matrix
 from mggtalk_cli.core.sheet import (
-    GATE_EYE_LEFT,
-    GATE_EYE_RIGHT,
-    GATE_LID_LEFT,
-    GATE_LID_RIGHT,
     GATE_MOUTH,
     GATE_NONE,
     LINK_DOWN,
@@ -277,24 +273,12 @@ def back_sheet(front: Sheet, image: np.ndarray, eye_row: int) -> Sheet:
 def eyes(
     portrait: Portrait, image: np.ndarray, depth: np.ndarray, light: np.ndarray
 ) -> list[Sheet]:
-    """Return white and iris of both eyes."""
-    sides = (
-        ("right", deform.EYE_RIGHT_RING, IRIS_RIGHT, GATE_EYE_RIGHT, GATE_LID_RIGHT),
-        ("left", deform.EYE_LEFT_RING, IRIS_LEFT, GATE_EYE_LEFT, GATE_LID_LEFT),
-    )
+    """Return white, iris, lid and lashes of both eyes."""
     sheets = []
-    for side, ring, iris, gate, lid_gate in sides:
-        sheets += deform.eye_sheets(
-            image,
-            np.asarray(depth, np.float32),
-            side=side,
-            ring_px=portrait.points[ring, :2],
-            iris_px=portrait.points[list(iris), :2],
-            camera=portrait.camera,
-            gate=gate,
-            lid_gate=lid_gate,
-            light_rgb=light,
-        )
+    for eye in deform.EYES:
+        patch = deform.eye_patch(eye, image, depth, portrait.points, portrait.camera)
+        sheets += deform.eye_sheets(eye, patch, portrait.points, light)
+        sheets += deform.lid_sheets(eye, patch, portrait.points)
     return sheets
 
 

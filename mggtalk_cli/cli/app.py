@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 from mggtalk_cli import __version__
 from mggtalk_cli.cli import (
     animate,
+    bench,
     build_head,
     deform,
     doctor,
@@ -133,6 +134,7 @@ COMMANDS = (
     ("animate", animate.animate, "mggtalk animate portrait.jpg --audio speech.wav -o talk.mp4"),
     ("inspect", inspect.inspect, "mggtalk inspect head.npz --sheet sheet.png"),
     ("doctor", doctor.doctor, "mggtalk doctor --json"),
+    ("bench", bench.bench, "mggtalk bench --rounds 3"),
 )
 
 for _name, _function, _example in COMMANDS:

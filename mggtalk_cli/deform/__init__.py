@@ -43,7 +43,8 @@ from mggtalk_cli.deform.binding import (
     Binding,
     bind_face,
 )
-from mggtalk_cli.deform.eyes import eye_sheets, iris_shift
+from mggtalk_cli.deform.eyelids import lid_sheets
+from mggtalk_cli.deform.eyes import EYES, eye_patch, eye_sheets, iris_shift
 from mggtalk_cli.deform.mouth import PART_SHIFT_CM, Part, mouth_sheets
 from mggtalk_cli.deform.neck import head_weight_map, torso_follow_map
 from mggtalk_cli.deform.retarget import head_motion, retarget
@@ -51,6 +52,7 @@ from mggtalk_cli.deform.skinning import Rig, control_motion, move_points, pose_p
 
 __all__ = [
     "DEFORMERS",
+    "EYES",
     "EYE_LEFT",
     "EYE_LEFT_RING",
     "EYE_RIGHT",
@@ -65,9 +67,11 @@ __all__ = [
     "Rig",
     "bind_face",
     "deform_analytic",
+    "eye_patch",
     "eye_sheets",
     "head_motion",
     "head_weight_map",
+    "lid_sheets",
     "mouth_sheets",
     "retarget",
     "torso_follow_map",

@@ -1,32 +1,39 @@
-"""Eyes: a white under the lids, an iris disc that turns with the gaze, and lid skin for blinks.
+"""Eyes: a white that reaches under the lids and an iris disc that turns with the gaze.
 
 The photo shows only what the lids leave open. The white is continued under the lids, the iris is
-completed to a full disc (hidden parts mirrored from visible ones), both sit just behind the skin
-and show only inside the lid outline. The lid itself is hidden in an open eye: stretching the few
-pixels above the lashes smears them, so a patch of the surrounding skin's colour shows wherever the
-lid has come down.
+completed to a full disc (hidden parts mirrored from visible ones); both sit just behind the skin
+and show only inside the lid outline.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from mggtalk_cli.core.camera import Camera, pixel_grid
-from mggtalk_cli.core.sheet import Sheet, grid_links
+from mggtalk_cli.core.landmark_groups import (
+    EYE_LEFT_LOWER,
+    EYE_LEFT_UPPER,
+    EYE_RIGHT_LOWER,
+    EYE_RIGHT_UPPER,
+    IRIS_LEFT,
+    IRIS_RIGHT,
+)
+from mggtalk_cli.core.sheet import (
+    GATE_EYE_LEFT,
+    GATE_EYE_RIGHT,
+    GATE_LID_LEFT,
+    GATE_LID_RIGHT,
+    Sheet,
+    grid_links,
+)
 from mggtalk_cli.deform.aperture import signed_distance
+from mggtalk_cli.deform.binding import ring
 
 # How far behind the eye's skin surface white and iris lie, cm.
 WHITE_SETBACK_CM, IRIS_SETBACK_CM = 0.16, 0.10
-
-# Lid skin lies this far before the eye's surface, cm: over smeared lashes, under nothing.
-LID_RELIEF_CM = 0.4
-
-# Lid skin reaches this far beyond the lid outline (share of the eye's width): outlines are often
-# a little tighter than the eye.
-LID_MARGIN = 0.2
 
 # The iris disc is cut out this much larger than the detected iris: its dark rim belongs to it.
 IRIS_MARGIN = 1.12
@@ -37,80 +44,170 @@ EYEBALL_RADIUS_CM = 1.2
 # White of the eye when the photo shows none of it (relative to the light on the skin).
 WHITE_RGB = (0.72, 0.69, 0.67)
 
+# A patch around the eye reaches this share of the eye's width beyond its outline.
+PATCH_MARGIN = 0.25
 
-def eye_sheets(
-    image: np.ndarray,
-    depth: np.ndarray,
-    *,
-    side: str,
-    ring_px: np.ndarray,
-    iris_px: np.ndarray,
-    camera: Camera,
-    gate: int,
-    lid_gate: int,
-    light_rgb: np.ndarray,
-) -> list[Sheet]:
-    """Return the sheets "white_SIDE", "iris_SIDE" and "lid_SIDE" of one eye.
+
+@dataclass(frozen=True)
+class Eye:
+    """Which landmarks and gates belong to one eye of the subject.
+
+    Attributes:
+        side: "right" or "left".
+        upper: landmarks of the upper lid's edge from corner to corner; so `lower`.
+        lower: see upper.
+        iris: iris centre and four rim points.
+        gate: what shows through the open lids.
+        lid_gate: what the closed lids have come to cover.
+    """
+
+    side: str
+    upper: tuple[int, ...]
+    lower: tuple[int, ...]
+    iris: tuple[int, ...]
+    gate: int
+    lid_gate: int
+
+    @property
+    def ring(self) -> np.ndarray:
+        """The lid outline as a closed polygon of landmarks."""
+        return ring(self.upper, self.lower)
+
+
+EYES = (
+    Eye("right", EYE_RIGHT_UPPER, EYE_RIGHT_LOWER, IRIS_RIGHT, GATE_EYE_RIGHT, GATE_LID_RIGHT),
+    Eye("left", EYE_LEFT_UPPER, EYE_LEFT_LOWER, IRIS_LEFT, GATE_EYE_LEFT, GATE_LID_LEFT),
+)
+
+
+@dataclass(frozen=True)
+class EyePatch:
+    """The photo around one eye, on its own pixel lattice.
+
+    Attributes:
+        image: (h, w, 3) float32 colours.
+        depth: (h, w) float32 smooth camera depth of the face over the eye, cm.
+        grid: (h, w, 2) pixel positions in the photo.
+        lids: (h, w) signed distance to the lid outline in px, positive inside.
+        pixel: (h, w) int32 flat pixel index in the photo.
+        eye_width: px.
+        camera: the photo's camera.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    grid: np.ndarray
+    lids: np.ndarray
+    pixel: np.ndarray
+    eye_width: float
+    camera: Camera
+
+
+def eye_patch(
+    eye: Eye, image: np.ndarray, depth: np.ndarray, points_px: np.ndarray, camera: Camera
+) -> EyePatch:
+    """Return the photo around an eye.
 
     Args:
+        eye: which one.
         image: (H, W, 3) float32 photo.
-        depth: (H, W) float32 camera depth of the surface over the eye, cm.
-        side: "right" or "left" (the subject's).
-        ring_px: (k, 2) lid outline in px.
-        iris_px: (5, 2) iris centre and four rim points in px.
+        depth: (H, W) float32 camera depth of the surface, cm; NaN off the person.
+        points_px: (478, 2 or 3) landmarks in px.
         camera: the photo's camera.
-        gate: GATE_EYE_RIGHT or GATE_EYE_LEFT.
-        lid_gate: GATE_LID_RIGHT or GATE_LID_LEFT.
+    """
+    outline = points_px[eye.ring, :2]
+    height, width = depth.shape
+    eye_width = float(np.ptp(outline[:, 0]))
+    margin = PATCH_MARGIN * eye_width + 3
+    x0, y0 = np.clip(np.floor(outline.min(0) - margin), 0, [width - 2, height - 2]).astype(int)
+    x1, y1 = np.clip(np.ceil(outline.max(0) + margin), [x0 + 2, y0 + 2], [width, height]).astype(
+        int
+    )
+    window = (slice(y0, y1), slice(x0, x1))
+    grid = pixel_grid(y1 - y0, x1 - x0) + np.array([x0, y0], np.float32)
+    lids = signed_distance(grid.reshape(-1, 2), outline).reshape(grid.shape[:2])
+    pixel = np.arange(height * width, dtype=np.int32).reshape(height, width)[window]
+    smooth = _smooth_depth(depth[window])
+    return EyePatch(image[window], smooth, grid, lids, pixel, eye_width, camera)
+
+
+def eye_sheets(
+    eye: Eye, patch: EyePatch, points_px: np.ndarray, light_rgb: np.ndarray
+) -> list[Sheet]:
+    """Return the sheets "white_SIDE" and "iris_SIDE" of one eye.
+
+    Args:
+        eye: which one.
+        patch: the photo around it.
+        points_px: (478, 2 or 3) landmarks in px.
         light_rgb: (3,) light on the skin.
     """
-    height, width = depth.shape
-    span = np.ptp(ring_px, axis=0)
-    margin = 0.25 * span[0] + 3
-    x0, y0 = np.maximum(np.floor(ring_px.min(0) - margin), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil(ring_px.max(0) + margin), [width, height]).astype(int)
-    patch = image[y0:y1, x0:x1]
-    grid = pixel_grid(y1 - y0, x1 - x0) + np.array([x0, y0], np.float32)
-    shape = grid.shape[:2]
-    lids = signed_distance(grid.reshape(-1, 2), ring_px).reshape(shape)
+    iris_px = points_px[list(eye.iris), :2]
     centre = iris_px[0]
     radius = float(np.linalg.norm(iris_px[1:] - centre, axis=1).mean()) * IRIS_MARGIN
-    from_iris = np.linalg.norm(grid - centre, axis=-1)
-    white = _white(patch, lids, from_iris > radius + 1, light_rgb)
-    iris, disc = _iris(patch, lids, grid, centre, radius)
-    base = _smooth_depth(depth[y0:y1, x0:x1])
-    near = lids > -margin
-    pixel = np.arange(height * width, dtype=np.int32).reshape(height, width)[y0:y1, x0:x1]
-    open_eye = np.where(lids > 0.5, pixel, -1)
-    make = partial(_sheet, camera=camera, grid=grid)
+    off_iris = np.linalg.norm(patch.grid - centre, axis=-1) > radius + 1
+    white = _white(patch.image, patch.lids, off_iris, light_rgb)
+    iris, disc = _iris(patch.image, patch.lids, patch.grid, centre, radius)
+    seen = np.where(patch.lids > 0.5, patch.pixel, -1)
     return [
-        make(
-            f"white_{side}",
-            base + WHITE_SETBACK_CM,
-            near,
+        patch_sheet(
+            f"white_{eye.side}",
+            patch,
             white,
-            np.ones(shape),
-            gate=gate,
-            pixel=np.where(disc < 0.5, open_eye, -1),
+            opacity=np.ones(disc.shape),
+            before_cm=-WHITE_SETBACK_CM,
+            gate=eye.gate,
+            pixel=np.where(disc < 0.5, seen, -1),
         ),
-        make(
-            f"iris_{side}",
-            base + IRIS_SETBACK_CM,
-            disc > 0.02,
+        patch_sheet(
+            f"iris_{eye.side}",
+            patch,
             iris,
-            disc,
-            gate=gate,
-            pixel=np.where(disc >= 0.5, open_eye, -1),
-        ),
-        make(
-            f"lid_{side}",
-            base - LID_RELIEF_CM,
-            lids > -LID_MARGIN * span[0],
-            _lid(patch, lids, span[0]),
-            np.clip(1 + (lids + LID_MARGIN * span[0] * 0.6) / (LID_MARGIN * span[0] * 0.4), 0, 1),
-            gate=lid_gate,
-            pixel=np.full(shape, -1),
+            opacity=disc,
+            before_cm=-IRIS_SETBACK_CM,
+            gate=eye.gate,
+            pixel=np.where(disc >= 0.5, seen, -1),
         ),
     ]
+
+
+def patch_sheet(
+    name: str,
+    patch: EyePatch,
+    color: np.ndarray,
+    *,
+    opacity: np.ndarray,
+    before_cm: float,
+    gate: int,
+    pixel: np.ndarray | None = None,
+) -> Sheet:
+    """Return a sheet of the patch's pixels that stays with the skull.
+
+    Args:
+        name: of the sheet.
+        patch: where it lies.
+        color: (h, w, 3) float32.
+        opacity: (h, w) 0..1; 0 = no point.
+        before_cm: how far it lies before the face's surface, cm.
+        gate: a GATE_ code.
+        pixel: (h, w) int32 pixels of the photo that show it, None for none.
+    """
+    valid = opacity > 0.02
+    nothing = np.zeros((*valid.shape, 3), np.float32)
+    none = np.full(valid.shape, -1)
+    return Sheet(
+        name=name,
+        positions=patch.camera.unproject(patch.grid, patch.depth - before_cm).astype(np.float32),
+        valid=valid,
+        links=grid_links(valid),
+        color=color.astype(np.float32),
+        opacity=(0.95 * opacity).astype(np.float32),
+        index=nothing.astype(np.int32),
+        weight=nothing,
+        head_weight=np.ones(valid.shape, np.float32),
+        gate=np.full(valid.shape, gate, np.uint8),
+        pixel=(none if pixel is None else pixel).astype(np.int32),
+    )
 
 
 def _smooth_depth(depth: np.ndarray) -> np.ndarray:
@@ -129,21 +226,6 @@ def _white(
     filled = cv2.inpaint(pixels, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), 1.5).astype(np.float32) / 255
     return np.where(known[..., None], patch, soft).astype(np.float32)
-
-
-def _lid(patch: np.ndarray, lids: np.ndarray, eye_width: float) -> np.ndarray:
-    """Return (h, w, 3) skin colours continued over the eye from the bright skin around it."""
-    margin = LID_MARGIN * eye_width
-    band = (lids < -0.7 * margin) & (lids > -2.2 * margin - 2)
-    luminance = patch @ np.array([0.299, 0.587, 0.114], np.float32)
-    # Brows, lashes and shadows are darker than most of the skin around the eye.
-    known = band & (luminance > 0.85 * np.percentile(luminance[band], 75)) if band.any() else band
-    if known.sum() < 12:
-        return patch.astype(np.float32)
-    pixels = np.clip(patch * 255, 0, 255).round().astype(np.uint8)
-    filled = cv2.inpaint(pixels, (~known).astype(np.uint8), 5, cv2.INPAINT_TELEA)
-    soft = cv2.GaussianBlur(filled, (0, 0), max(1.5, 0.08 * eye_width))
-    return soft.astype(np.float32) / 255
 
 
 def _iris(
@@ -167,35 +249,6 @@ def _iris(
     mean = color[known].mean(0) if known.any() else np.array([0.2, 0.15, 0.12], np.float32)
     color = np.where(known[..., None], color / np.maximum(weight, 1)[..., None], mean)
     return color.astype(np.float32), disc
-
-
-def _sheet(
-    name: str,
-    depth: np.ndarray,
-    valid: np.ndarray,
-    color: np.ndarray,
-    opacity: np.ndarray,
-    *,
-    camera: Camera,
-    grid: np.ndarray,
-    gate: int,
-    pixel: np.ndarray,
-) -> Sheet:
-    shape = valid.shape
-    nothing = np.zeros((*shape, 3), np.float32)
-    return Sheet(
-        name=name,
-        positions=camera.unproject(grid, depth).astype(np.float32),
-        valid=valid,
-        links=grid_links(valid),
-        color=color,
-        opacity=(0.95 * opacity).astype(np.float32),
-        index=nothing.astype(np.int32),
-        weight=nothing,
-        head_weight=np.ones(shape, np.float32),
-        gate=np.full(shape, gate, np.uint8),
-        pixel=pixel.astype(np.int32),
-    )
 
 
 def iris_shift(gaze_change_deg: np.ndarray) -> np.ndarray:

@@ -23,6 +23,9 @@ CAVITY_RGB = (0.10, 0.045, 0.045)
 # The mouth is lit less than the skin in front of it.
 TEETH_LIGHT, TONGUE_LIGHT = 0.82, 0.55
 
+# Light on skin that is less tinted than this comes from a black-and-white photo.
+GREY_TINT = 0.03
+
 # How far behind the lips the dark back of the mouth lies, cm.
 CAVITY_DEPTH_CM = 6.0
 
@@ -107,16 +110,23 @@ def _shade(
     nearest = float(np.percentile(z[valid], 95))
     fade = np.exp(-np.maximum(nearest - z, 0) / (1.2 if name != "tongue" else 2.0))
     if name == "tongue":
-        return (np.array(TONGUE_RGB) * TONGUE_LIGHT * light_rgb * fade[..., None]).astype(
-            np.float32
-        )
+        tongue = tinted(TONGUE_RGB, light_rgb) * TONGUE_LIGHT
+        return (tongue * fade[..., None]).astype(np.float32)
     x = positions[..., 0]
     # Incisors are about .85 cm wide above and .55 cm below: faint dark lines between them.
     tooth = 0.85 if name == "teeth_upper" else 0.55
     phase = np.abs(np.cos(np.pi * x / tooth)) if name == "teeth_lower" else None
     line = np.abs(np.sin(np.pi * x / tooth)) if phase is None else phase
     shade = fade * (0.88 + 0.12 * np.clip(line * 4, 0, 1))
-    return (np.array(TEETH_RGB) * TEETH_LIGHT * light_rgb * shade[..., None]).astype(np.float32)
+    return (tinted(TEETH_RGB, light_rgb) * TEETH_LIGHT * shade[..., None]).astype(np.float32)
+
+
+def tinted(albedo: tuple[float, float, float], light_rgb: np.ndarray) -> np.ndarray:
+    """Return (3,) albedo under the light; a grey photo's light (no tint at all) makes it grey."""
+    color = np.array(albedo) * light_rgb
+    tint = float(np.ptp(light_rgb) / max(light_rgb.max(), 1e-3))
+    saturation = min(tint / GREY_TINT, 1.0)
+    return color.mean() + (color - color.mean()) * saturation
 
 
 def _cavity(
@@ -130,7 +140,7 @@ def _cavity(
     lips = camera.project(controls[:468])[[13, 14], 2].mean()
     positions = camera.unproject(grid, np.full(grid.shape[:2], lips + CAVITY_DEPTH_CM, np.float32))
     shape = grid.shape[:2]
-    color = np.broadcast_to(np.array(CAVITY_RGB) * light_rgb, (*shape, 3)).astype(np.float32)
+    color = np.broadcast_to(tinted(CAVITY_RGB, light_rgb), (*shape, 3)).astype(np.float32)
     nothing = np.zeros((*shape, 3), np.float32)
     return _sheet(
         "cavity",

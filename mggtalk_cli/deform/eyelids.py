@@ -1,0 +1,97 @@
+"""Closed eyes: lid skin and a lash line that the photo of an open eye does not show.
+
+Stretching the few pixels above the lashes over the eye smears them. Instead a patch of the
+surrounding skin's colour shows wherever the lid has come down, and a thin dark line goes with the
+lid's edge. Both are invisible while the eye is as open as in the photo.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mggtalk_cli.core.sheet import Sheet, grid_links
+from mggtalk_cli.deform.eyes import Eye, EyePatch, patch_sheet
+
+# Lid skin and lashes lie this far before the eye's surface, cm: over the smeared lashes.
+SKIN_BEFORE_CM, LASH_BEFORE_CM = 0.40, 0.45
+
+# Lid skin reaches this far beyond the lid outline (share of the eye's width), fading over the
+# outer half: outlines are often a little tighter than the eye.
+LID_MARGIN = 0.13
+
+# Rows of the lash line, px off the lid's edge, and their opacity.
+LASH_ROWS = ((-1.5, 0.15), (-0.5, 0.55), (0.5, 0.75), (1.5, 0.35))
+
+
+def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:
+    """Return the sheets "lid_SIDE" and "lashes_SIDE" of one eye.
+
+    Args:
+        eye: which one.
+        patch: the photo around it.
+        points_px: (478, 2 or 3) landmarks in px.
+    """
+    margin = LID_MARGIN * patch.eye_width
+    skin = patch_sheet(
+        f"lid_{eye.side}",
+        patch,
+        _skin(patch, margin),
+        opacity=np.clip((patch.lids + margin) / (0.6 * margin), 0, 1),
+        before_cm=SKIN_BEFORE_CM,
+        gate=eye.lid_gate,
+    )
+    return [skin, _lashes(eye, patch, points_px)]
+
+
+def _skin(patch: EyePatch, margin: float) -> np.ndarray:
+    """Return (h, w, 3) float32 skin colours continued over the eye from just outside the patch."""
+    unknown = (patch.lids > -margin).astype(np.uint8)
+    pixels = np.clip(patch.image * 255, 0, 255).round().astype(np.uint8)
+    filled = cv2.inpaint(pixels, unknown, 3, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(filled, (0, 0), max(1.0, 0.06 * patch.eye_width))
+    return soft.astype(np.float32) / 255
+
+
+def _lashes(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> Sheet:
+    """Return a strip along the upper lid's edge, bound to its landmarks."""
+    edge = points_px[list(eye.upper), :2].astype(np.float64)
+    lengths = np.linalg.norm(np.diff(edge, axis=0), axis=1)
+    along = np.concatenate([[0], np.cumsum(lengths)])
+    count = max(8, round(float(along[-1])))
+    where = np.linspace(0, along[-1], count)
+    segment = np.clip(np.searchsorted(along, where, "right") - 1, 0, len(edge) - 2)
+    t = ((where - along[segment]) / np.maximum(lengths[segment], 1e-6)).astype(np.float32)
+    line = edge[segment] * (1 - t[:, None]) + edge[segment + 1] * t[:, None]
+    rows = np.array(LASH_ROWS, np.float32)
+    grid = line[None] + np.stack([np.zeros(len(rows)), rows[:, 0]], -1)[:, None]
+    depth = np.full(grid.shape[:2], float(np.median(patch.depth)) - LASH_BEFORE_CM, np.float32)
+    shape = depth.shape
+    upper = np.array(eye.upper, np.int32)
+    index = np.stack([upper[segment], upper[segment + 1], upper[segment]], -1)
+    weight = np.stack([1 - t, t, np.zeros_like(t)], -1)
+    # The line thins out towards the corners.
+    taper = np.clip(np.minimum(where, along[-1] - where) / (0.15 * along[-1]), 0, 1)
+    valid = np.ones(shape, bool)
+    return Sheet(
+        name=f"lashes_{eye.side}",
+        positions=patch.camera.unproject(grid.astype(np.float32), depth).astype(np.float32),
+        valid=valid,
+        links=grid_links(valid),
+        color=np.broadcast_to(_lash_color(patch), (*shape, 3)).astype(np.float32).copy(),
+        opacity=(rows[:, 1:] * taper).astype(np.float32),
+        index=np.broadcast_to(index, (*shape, 3)).copy(),
+        weight=np.broadcast_to(weight, (*shape, 3)).astype(np.float32).copy(),
+        head_weight=np.ones(shape, np.float32),
+        gate=np.full(shape, eye.lid_gate, np.uint8),
+        pixel=np.full(shape, -1, np.int32),
+    )
+
+
+def _lash_color(patch: EyePatch) -> np.ndarray:
+    """Return (3,) the dark of the lid's edge in the photo."""
+    edge = patch.image[np.abs(patch.lids) < 2.5]
+    if not len(edge):
+        return np.full(3, 0.15, np.float32)
+    luminance = edge @ np.array([0.299, 0.587, 0.114], np.float32)
+    return edge[luminance <= np.percentile(luminance, 25)].mean(0)

@@ -1,0 +1,328 @@
+"""How fast every stage runs on this machine: medians of several interleaved rounds.
+
+The real pipeline is run, not a copy of it: while a round runs, each stage function is replaced by
+one that also books its time, so the split cannot drift from what users get. Builds and animations
+take turns, so that a busy neighbour slows all of them alike. The first round loads models and
+compiled kernels; it is reported apart from the others.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mggtalk_cli import __version__, deform, face, head, inpaint, pipeline, render, splat
+from mggtalk_cli.artifacts import Artifact
+from mggtalk_cli.core.encode import frame_writer
+from mggtalk_cli.core.image import read_photo
+from mggtalk_cli.errors import InputError
+from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait, write_voice
+
+# Frames animated in each round: enough that the encoder's look-ahead is filled.
+FRAMES = 25
+
+PACKAGES = ("torch", "numpy", "numba", "opencv-python-headless", "av", "ai-edge-litert")
+
+# Stage -> the functions it consists of: (module, name) as `pipeline` and `portrait` call them.
+BUILD_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
+    "detect + landmarks": ((face, "detect_faces"), (face, "find_landmarks")),
+    "matte": ((face, "person_mask"),),
+    "fit": ((face, "fit_face"),),
+    "depth + normals": ((head, "head_view"), (head, "estimate")),
+    "integration": ((head, "build_surface"),),
+    "binding": ((deform, "bind_face"),),
+    "unseen side, eyes, mouth": (
+        *((head, "complete_by_symmetry"), (head, "back_shell")),
+        *((deform, "eye_sheets"), (deform, "mouth_sheets")),
+    ),
+    "background": ((inpaint, "fill_behind"), (inpaint, "fill_unknown")),
+    "compensation": ((splat, "precompensate"),),
+}
+FRAME_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
+    "deform": ((deform, "retarget"), (deform, "deform_analytic")),
+    "covariance": ((splat, "decode_analytic"),),
+    "to rgba": ((pipeline, "to_rgba"),),
+    "composite": ((inpaint, "composite"),),
+}
+# What the renderer reports of itself.
+RENDER_STAGES = ("prepare", "project", "sort", "bin", "blend")
+REST = "rest"
+
+Times = dict[str, float]
+
+
+class Timing(NamedTuple):
+    """Milliseconds of one stage: median, least and most of the rounds."""
+
+    median: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One kind of work: its stages in order, and all of it.
+
+    Attributes:
+        name: "build-head", "animate (audio)" or "animate (video)".
+        unit: what one measurement is: "head" or "frame".
+        first_ms: the whole of it in the first round, which loads models and kernels.
+        stages: milliseconds per unit; "rest" is what no stage accounts for.
+        total: milliseconds per unit.
+    """
+
+    name: str
+    unit: str
+    first_ms: float
+    stages: dict[str, Timing]
+    total: Timing
+
+    @property
+    def per_second(self) -> float:
+        """Units a second, by the median."""
+        return 1e3 / max(self.total.median, 1e-9)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it ran; `load` is the load average before and after, None where there is none."""
+
+    processors: int
+    processor: str
+    torch_threads: int
+    platform: str
+    python: str
+    packages: dict[str, str]
+    load: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The whole measurement; `points` is the number of Gaussians of the head."""
+
+    version: str
+    machine: Machine
+    photo: str
+    size: int
+    rounds: int
+    frames: int
+    points: int
+    runs: list[Run]
+
+
+class Stopwatch:
+    """Adds up seconds per stage; a stage called by another one counts for the outer one only."""
+
+    def __init__(self) -> None:
+        self.seconds: Times = {}
+        self._running = False
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Book seconds under `stage`."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, timed."""
+
+        @wraps(function)
+        def run(*arguments: Any, **options: Any) -> Any:
+            if self._running:
+                return function(*arguments, **options)
+            self._running, begin = True, time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._running = False
+                self.add(stage, time.perf_counter() - begin)
+
+        return run
+
+    def pulled(self, stage: str, items: Iterator[Any]) -> Iterator[Any]:
+        """Yield the items, timing how long each takes to come."""
+        pull = self.timed(stage, partial(next, items, None))
+        while (item := pull()) is not None:
+            yield item
+
+    def rendering(self, rasterization: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the renderer, its own account of its stages booked."""
+
+        @wraps(rasterization)
+        def run(*arguments: Any, **options: Any) -> Any:
+            result = rasterization(*arguments, **options)
+            if not self._running:
+                for stage, spent in result[2].get("milliseconds", {}).items():
+                    self.add(stage, spent / 1e3)
+            return result
+
+        return run
+
+
+@contextmanager
+def watched(watch: Stopwatch, stages: dict[str, tuple[tuple[Any, str], ...]]) -> Iterator[None]:
+    """Time these stages, and the renderer, while the context lasts."""
+    with ExitStack() as undo:
+        for stage, functions in stages.items():
+            for module, name in functions:
+                original = getattr(module, name)
+                undo.callback(setattr, module, name, original)
+                setattr(module, name, watch.timed(stage, original))
+        undo.callback(setattr, render, "rasterization", render.rasterization)
+        render.rasterization = watch.rendering(render.rasterization)
+        yield
+
+
+def bench(
+    photo: str | None = None,
+    *,
+    audio: str | None = None,
+    video: str | None = None,
+    size: int = 512,
+    rounds: int = 5,
+    frames: int = FRAMES,
+    progress: Callable[[Iterator[int], int], Iterator[int]] | None = None,
+) -> Bench:
+    """Return how long each stage takes here.
+
+    Args:
+        photo: path of a photo; a made-up face without one.
+        audio: path of speech; made-up babble without one.
+        video: path of a clip that drives too; without one no video is tracked.
+        size: working size, px.
+        rounds: measured rounds, after one that is not counted.
+        frames: frames animated in each round.
+        progress: wraps the loop over rounds (items, count) to show how far it is.
+
+    Raises:
+        InputError: no rounds or frames, or see `pipeline`.
+    """
+    if rounds < 1 or frames < 1:
+        raise InputError(f"{rounds} rounds of {frames} frames measure nothing: use at least one")
+    picture = draw_portrait() if photo is None else read_photo(photo)
+    before = _load()
+    built: list[Artifact] = []
+    with tempfile.TemporaryDirectory(prefix="mggtalk-bench-") as folder:
+        if audio is None:
+            audio = str(Path(folder) / "voice.wav")
+            write_voice(Path(audio), 0.2 + frames / 25)
+        film = Path(folder) / "film.mp4"
+        works: dict[str, Callable[[], Times]] = {
+            "build-head": lambda: _build(picture, size, built),
+            "animate (audio)": lambda: _animate(built[-1], audio, film, frames, "speech"),
+        }
+        if video is not None:
+            works["animate (video)"] = lambda: _animate(built[-1], video, film, frames, "track")
+        seen: dict[str, list[Times]] = {name: [] for name in works}
+        numbers: Iterator[int] = iter(range(rounds + 1))
+        for _ in numbers if progress is None else progress(numbers, rounds + 1):
+            for name, work in works.items():
+                seen[name].append(work())
+    return Bench(
+        version=__version__,
+        machine=_machine(before),
+        photo="made-up face" if photo is None else Path(photo).name,
+        size=size,
+        rounds=rounds,
+        frames=frames,
+        points=len(built[-1].arrays["positions"]),
+        runs=[_run(name, times) for name, times in seen.items()],
+    )
+
+
+def _build(picture: np.ndarray, size: int, built: list[Artifact]) -> Times:
+    """Build a head; return milliseconds per stage, in their order."""
+    watch = Stopwatch()
+    begin = time.perf_counter()
+    with watched(watch, BUILD_STAGES):
+        built[:] = [pipeline.build_head(picture, pipeline.BuildOptions(size=size))]
+    return _booked(watch, BUILD_STAGES, time.perf_counter() - begin, 1)
+
+
+def _animate(artifact: Artifact, source: str, film: Path, frames: int, driving: str) -> Times:
+    """Animate a head into a film; return milliseconds per stage and frame, in their order."""
+    watch = Stopwatch()
+    begin = time.perf_counter()
+    with watched(watch, FRAME_STAGES):
+        driver = watch.timed(driving, pipeline.drive)(source)
+        moments = watch.pulled(driving, itertools.islice(driver.moments, frames))
+        driver = replace(driver, moments=moments)
+        count = _encode(watch, pipeline.animate(artifact, driver), film)
+    order = (driving, "deform", "covariance", *RENDER_STAGES, "to rgba", "composite", "encode")
+    return _booked(watch, order, time.perf_counter() - begin, count)
+
+
+def _encode(watch: Stopwatch, talk: pipeline.Video, film: Path) -> int:
+    begin = time.perf_counter()
+    with frame_writer(
+        film, talk.width, talk.height, talk.fps,
+        audio_rate=talk.audio_rate, audio_channels=talk.audio_channels or 1, overwrite=True,
+    ) as writer:  # fmt: skip
+        watch.add("encode", time.perf_counter() - begin)
+        write = watch.timed("encode", writer.write)
+        for frame in talk.frames:
+            write(frame.image, frame.audio)
+        begin = time.perf_counter()
+    watch.add("encode", time.perf_counter() - begin)
+    return writer.frames
+
+
+def _booked(watch: Stopwatch, order: Any, seconds: float, count: int) -> Times:
+    spent = {stage: watch.seconds.get(stage, 0.0) for stage in order}
+    spent[REST] = seconds - sum(spent.values())
+    spent["total"] = seconds
+    return {stage: 1e3 * value / count for stage, value in spent.items()}
+
+
+def _run(name: str, times: list[Times]) -> Run:
+    first, *rounds = times
+    timings = {stage: _timing([spent[stage] for spent in rounds]) for stage in first}
+    total = timings.pop("total")
+    unit = "head" if name == "build-head" else "frame"
+    return Run(name, unit, first["total"], timings, total)
+
+
+def _timing(values: list[float]) -> Timing:
+    return Timing(statistics.median(values), min(values), max(values))
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # not on every system
+        return None
+
+
+def _machine(before: float | None) -> Machine:
+    after = _load()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Machine(
+        processors=usable or 1,
+        processor=_processor(),
+        torch_threads=torch.get_num_threads(),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        load=None if before is None or after is None else (before, after),
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
