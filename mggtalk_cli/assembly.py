@@ -112,7 +112,7 @@ def build_sheets(
     if gain > 0:
         sheets.append(mirror_sheet(front, view, portrait, gain, options))
     eye_row = int(portrait.points[[33, 263], 1].mean())
-    sheets.append(back_sheet(front, image, eye_row))
+    sheets.append(back_sheet(front, eye_row))
     sheets += eyes(portrait, image, surface.depth, light)
     box = mouth_box(camera.project(landmarks), camera)
     sheets += deform.mouth_sheets(
@@ -246,14 +246,14 @@ def mirror_sheet(
     )
 
 
-def back_sheet(front: Sheet, image: np.ndarray, eye_row: int) -> Sheet:
+def back_sheet(front: Sheet, eye_row: int) -> Sheet:
     """Return the rear of the head, coloured like its outline above the eyes: mostly hair."""
     positions, valid = head.back_shell(front.positions, front.valid, front.head_weight)
     shape = valid.shape
     rim = head.outline_band(front.valid)
     if rim[:eye_row].any():
         rim[eye_row:] = False
-    color = inpaint.fill_unknown(image, rim.astype(np.float32))[::2, ::2][: shape[0], : shape[1]]
+    color = inpaint.fill_unknown(front.color, rim.astype(np.float32))[::2, ::2][: shape[0], : shape[1]]
     nothing = np.zeros((*shape, 3), np.float32)
     return Sheet(
         name="back",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import librosa
 import numpy as np
 import scipy.fft
 from scipy.ndimage import binary_closing, binary_opening, uniform_filter1d
@@ -77,7 +78,7 @@ def _power_frames(audio: AudioFile) -> Iterator[np.ndarray]:
 
 def _power(samples: np.ndarray, count: int) -> np.ndarray:
     window = np.hanning(WINDOW).astype(np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[: count * HOP : HOP]
+    frames = librosa.util.frame(samples, frame_length=WINDOW, hop_length=HOP, axis=0)
     spectrum = scipy.fft.rfft(frames[:count] * window, FFT_SIZE, axis=1)
     # a full-scale sine sums to about 0.5, i.e. -3 dB, over its bins
     scale = np.float32(2.0 / (FFT_SIZE * float((window**2).sum())))
@@ -86,7 +87,7 @@ def _power(samples: np.ndarray, count: int) -> np.ndarray:
 
 def _band_db(power: np.ndarray) -> np.ndarray:
     """Return (2, m) float32 decibels of the speech and the middle band."""
-    hertz = np.arange(power.shape[1]) * (ANALYSIS_RATE / FFT_SIZE)
+    hertz = librosa.fft_frequencies(sr=ANALYSIS_RATE, n_fft=FFT_SIZE)
     rows = [
         power[:, (hertz >= low) & (hertz < high)].sum(axis=1)
         for low, high in (SPEECH_BAND_HZ, MIDDLE_BAND_HZ)
