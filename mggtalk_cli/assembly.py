@@ -6,7 +6,7 @@ Each step is a stage function; here they are only put in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -235,7 +235,8 @@ def mirror_sheet(
     )
     # The torso is not symmetric; hair hardly: only what moves with the head is mirrored.
     valid = completion.valid & (front.head_weight > 0.5) & (front.gate == GATE_NONE)
-    return front._replace(
+    return replace(
+        front,
         name="mirror",
         positions=completion.positions.astype(np.float32),
         valid=valid,
@@ -248,12 +249,14 @@ def mirror_sheet(
 
 def back_sheet(front: Sheet, eye_row: int) -> Sheet:
     """Return the rear of the head, coloured like its outline above the eyes: mostly hair."""
-    positions, valid = head.back_shell(front.positions, front.valid, front.head_weight)
+    solid = front.valid & (front.opacity > 0.5)
+    positions, valid = head.back_shell(front.positions, solid, front.head_weight)
     shape = valid.shape
-    rim = head.outline_band(front.valid)
+    rim = head.outline_band(solid)
     if rim[:eye_row].any():
         rim[eye_row:] = False
-    color = inpaint.fill_unknown(front.color, rim.astype(np.float32))[::2, ::2][: shape[0], : shape[1]]
+    color = inpaint.fill_unknown(front.color, rim.astype(np.float32))
+    color = color[::2, ::2][: shape[0], : shape[1]]
     nothing = np.zeros((*shape, 3), np.float32)
     return Sheet(
         name="back",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from mggtalk_cli import __version__, face, motion
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact, Frame
 from mggtalk_cli.core.audio import AudioFile, frame_start, media_kind
+from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState, neutral_state
 from mggtalk_cli.core.rotation import matrix_from_quaternion, quaternion_from_matrix
 from mggtalk_cli.core.video import VideoReader
@@ -129,6 +130,12 @@ def _track(
         seen = tracker.update(frame)
         trust.append(0.0 if seen is None else seen.confidence)
         yield None if seen is None else seen.state
+
+
+def through_lens(state: FaceState, lens: Lens, camera: Camera) -> FaceState:
+    """Return the state moved in depth so that it covers the same share of the source's frame."""
+    zoom = (camera.focal_px / camera.width) / (lens.focal_px / lens.width)
+    return replace(state, translation=state.translation * np.array([1, 1, zoom], np.float32))
 
 
 # ---------------------------------------------------------------- as an artifact

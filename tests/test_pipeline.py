@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mggtalk_cli import deform, pipeline, splat
+from mggtalk_cli import deform, drawing, pipeline, splat, tensors
 from mggtalk_cli.artifacts import Artifact, open_artifact
 from mggtalk_cli.artifacts.memory import save
 from mggtalk_cli.core.camera import Camera, pixel_grid
@@ -36,19 +36,19 @@ def photo_of(head: Artifact) -> np.ndarray:
 
 
 def rest(head: Artifact) -> deform.Deformed:
-    source = pipeline.source_state(head)
-    return deform.deform_analytic(pipeline.head_rig(head), source, source)
+    source = tensors.source_state(head)
+    return deform.deform_analytic(tensors.head_rig(head), source, source)
 
 
 def draw(
     head: Artifact, points: torch.Tensor, view: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the picture over the plate, and alpha, of points of the head (float)."""
-    camera = pipeline.camera_of(head)
+    camera = tensors.camera_of(head)
     gaussians = splat.decode_analytic(
-        points, rest(head).visibility, pipeline.gaussian_sheet(head, "cpu")
+        points, rest(head).visibility, tensors.gaussian_sheet(head, "cpu")
     )
-    rgb, alpha = pipeline.rasterize(gaussians, camera, camera.viewmat if view is None else view)
+    rgb, alpha = drawing.rasterize(gaussians, camera, camera.viewmat if view is None else view)
     plate = torch.from_numpy(head.arrays["plate"]).float() / 255
     return (rgb + (1 - alpha) * plate).clamp(0, 1).numpy(), alpha[..., 0].numpy()
 
@@ -78,7 +78,7 @@ def waves(xy: np.ndarray) -> np.ndarray:
 
 
 def test_known_warp_of_the_points_is_the_warp_of_the_photo(example_head: Artifact) -> None:
-    camera = pipeline.camera_of(example_head)
+    camera = tensors.camera_of(example_head)
     seen = camera.project(rest(example_head).points.numpy())
     moved = camera.unproject(seen[:, :2] + waves(seen[:, :2]), seen[:, 2])
     grid = pixel_grid(SIZE, SIZE)
@@ -100,7 +100,7 @@ def head_silhouette(head: Artifact, view: np.ndarray) -> np.ndarray:
     """Return the mask of the head alone seen by `view`, its holes filled, its edge taken off."""
     arrays = head.arrays
     own = (arrays["head_weight"] > 0.9) & (arrays["rig_gate"] == 0) & (arrays["opacity"] > 0.7)
-    base = pipeline.camera_of(head)
+    base = tensors.camera_of(head)
     camera = Camera(view, base.focal_px, base.width, base.height)
     places = np.floor(camera.project(arrays["positions"][own])[:, :2]).astype(int)
     inside = ((places >= 0) & (places < SIZE)).all(1)
@@ -116,7 +116,7 @@ def head_silhouette(head: Artifact, view: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("yaw_deg", [-30.0, 0.0, 30.0])
 def test_views_have_no_holes(example_head: Artifact, yaw_deg: float) -> None:
     options = pipeline.RenderOptions(yaw_deg=yaw_deg)
-    view = pipeline.view_matrix(pipeline.camera_of(example_head), options, 0)
+    view = drawing.view_matrix(tensors.camera_of(example_head), options, 0)
     _, alpha = draw(example_head, rest(example_head).points, view)
     inside = head_silhouette(example_head, view)
     assert inside.mean() > 0.08
@@ -124,30 +124,30 @@ def test_views_have_no_holes(example_head: Artifact, yaw_deg: float) -> None:
 
 
 def test_positive_yaw_turns_the_nose_to_image_right(example_head: Artifact) -> None:
-    base = pipeline.camera_of(example_head)
+    base = tensors.camera_of(example_head)
     nose, back = example_head.arrays["rig_controls"][1], np.array([0.0, 0.0, -8.0])
 
     def lead(yaw_deg: float) -> float:
-        view = pipeline.view_matrix(base, pipeline.RenderOptions(yaw_deg=yaw_deg), 0)
+        view = drawing.view_matrix(base, pipeline.RenderOptions(yaw_deg=yaw_deg), 0)
         camera = Camera(view, base.focal_px, base.width, base.height)
         return float(camera.project(nose)[0] - camera.project(back)[0])
 
     assert lead(30) > lead(0) + 10 > lead(-30) + 20
-    still = pipeline.view_matrix(base, pipeline.RenderOptions(), 0)
+    still = drawing.view_matrix(base, pipeline.RenderOptions(), 0)
     np.testing.assert_allclose(still, base.viewmat, atol=1e-5)
 
 
 def test_open_mouth_changes_only_the_face(example_head: Artifact) -> None:
-    source = pipeline.source_state(example_head)
+    source = tensors.source_state(example_head)
     beta = source.beta.copy()
     beta[ARKIT_INDEX["jawOpen"]] = 0.6
-    rig = pipeline.head_rig(example_head)
+    rig = tensors.head_rig(example_head)
     posed = deform.deform_analytic(rig, source, replace(source, beta=beta))
     gaussians = splat.decode_analytic(
-        posed.points, posed.visibility, pipeline.gaussian_sheet(example_head, "cpu")
+        posed.points, posed.visibility, tensors.gaussian_sheet(example_head, "cpu")
     )
-    camera = pipeline.camera_of(example_head)
-    rgb, alpha = pipeline.rasterize(gaussians, camera, camera.viewmat)
+    camera = tensors.camera_of(example_head)
+    rgb, alpha = drawing.rasterize(gaussians, camera, camera.viewmat)
     still, _ = draw(example_head, rest(example_head).points)
     plate = torch.from_numpy(example_head.arrays["plate"]).float() / 255
     change = np.abs((rgb + (1 - alpha) * plate).numpy() - still).max(-1)
@@ -266,7 +266,7 @@ def test_ply_holds_the_gaussians_of_the_head(
     path = tmp_path / "head.ply"
     assert pipeline.export_ply(example_head, str(path), densify=densify) is example_head
     rows = PlyData.read(path)["vertex"].data
-    posed, sheet = rest(example_head), pipeline.gaussian_sheet(example_head, "cpu")
+    posed, sheet = rest(example_head), tensors.gaussian_sheet(example_head, "cpu")
     gaussians = splat.decode_analytic(posed.points, posed.visibility, sheet)
     gaussians = splat.densify_gaussians(gaussians) if densify else gaussians
     drawn = gaussians.opacities > 1 / 255
@@ -352,23 +352,23 @@ def test_unknown_background_is_refused(frames_artifact: Artifact) -> None:
 def test_unavailable_device_is_refused() -> None:
     from mggtalk_cli import render
 
-    assert pipeline.choose_device("cpu") == "cpu"
+    assert drawing.choose_device("cpu") == "cpu"
     if render.cuda_status()[0]:
         pytest.skip("CUDA works here")
-    assert pipeline.choose_device("auto") == "cpu"
+    assert drawing.choose_device("auto") == "cpu"
     with pytest.raises(BackendError, match="--device cpu"):
-        pipeline.choose_device("cuda")
+        drawing.choose_device("cuda")
 
 
 def test_turntable_swings_to_both_sides_and_back(example_head: Artifact) -> None:
     options = pipeline.RenderOptions(turntable=True)
     artifact = pipeline.render(example_head, options)
-    assert artifact.frame_count == pipeline.TURNTABLE_FRAMES
-    camera = pipeline.camera_of(example_head)
-    quarter = pipeline.TURNTABLE_FRAMES // 4
+    assert artifact.frame_count == drawing.TURNTABLE_FRAMES
+    camera = tensors.camera_of(example_head)
+    quarter = drawing.TURNTABLE_FRAMES // 4
     for index, yaw_deg in ((0, 0.0), (quarter, 30.0), (3 * quarter, -30.0)):
         np.testing.assert_allclose(
-            pipeline.view_matrix(camera, options, index),
-            pipeline.view_matrix(camera, pipeline.RenderOptions(yaw_deg=yaw_deg), 0),
+            drawing.view_matrix(camera, options, index),
+            drawing.view_matrix(camera, pipeline.RenderOptions(yaw_deg=yaw_deg), 0),
             atol=1e-4,
         )

@@ -162,6 +162,8 @@ def main() -> None:
     """Run the command line and exit with its code."""
     # Children of a shell pipe get SIGTERM too: unwind, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    # Waiting threads that spin cost other processes (the rest of a pipe) most of their time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "--debug" not in sys.argv:
         # Other libraries' notes are not for users; ours come through the reporter.
         warnings.simplefilter("ignore")

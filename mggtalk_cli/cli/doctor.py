@@ -143,11 +143,11 @@ def _processors() -> Iterator[Check]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Check("processors", None, f"{usable} usable of {os.cpu_count()}")
     yield Check("torch threads", None, str(torch.get_num_threads()))
-    from mggtalk_cli import pipeline
+    from mggtalk_cli import drawing
 
     name, fix = "cuda renderer (gsplat)", "nothing: the CPU is used instead"
     try:
-        pipeline.choose_device("cuda")
+        drawing.choose_device("cuda")
         yield Check(name, True, "works", essential=False)
     except BackendError as error:
         yield Check(name, False, str(error), fix, essential=False)

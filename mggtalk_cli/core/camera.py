@@ -37,7 +37,7 @@ class Camera:
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
         """Return (..., 3) OpenCV camera coordinates (cm) of (..., 3) world points."""
-        return points @ self.viewmat[:3, :3].T + self.viewmat[:3, 3]
+        return np.asarray(points @ self.viewmat[:3, :3].T + self.viewmat[:3, 3])
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Return (..., 3) pixel x, y and camera depth z (cm) of (..., 3) world points."""
@@ -52,7 +52,7 @@ class Camera:
         centre = np.array([self.width / 2, self.height / 2], np.float32)
         rays = (xy - centre) / np.float32(self.focal_px)
         cam = np.concatenate([rays * depth[..., None], depth[..., None]], -1)
-        return (cam - self.viewmat[:3, 3]) @ self.viewmat[:3, :3]
+        return np.asarray((cam - self.viewmat[:3, 3]) @ self.viewmat[:3, :3])
 
 
 def viewmat_from_pose(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:

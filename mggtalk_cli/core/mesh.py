@@ -43,7 +43,8 @@ def rasterize_mesh(
         xy: (V, 2) vertex positions in pixels, pixel centres at .5.
         depth: (V,) vertex depth, smaller is nearer.
         triangles: (F, 3) vertex indices, either orientation.
-        height, width: size of the grid in pixels.
+        height: of the grid in pixels.
+        width: of the grid in pixels.
 
     Returns:
         index (H, W) int32, -1 where no triangle lies; screen-space barycentric weights (H, W, 3)

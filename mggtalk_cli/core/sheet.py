@@ -7,6 +7,7 @@ maps, a mirrored sheet keeps the row of its counterpart, and covariances come fr
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ GATE_NONE, GATE_MOUTH, GATE_EYE_RIGHT, GATE_EYE_LEFT = 0, 1, 2, 3
 GATE_LID_RIGHT, GATE_LID_LEFT = 4, 5
 
 
-class Sheet(NamedTuple):
+@dataclass(frozen=True)
+class Sheet:
     """One patch on an (h, w) grid.
 
     Attributes:

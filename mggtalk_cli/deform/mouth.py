@@ -18,10 +18,10 @@ from mggtalk_cli.core.sheet import GATE_MOUTH, Sheet, grid_links
 # Albedo of the parts under white light, sRGB 0..1.
 TEETH_RGB = (0.84, 0.81, 0.75)
 TONGUE_RGB = (0.60, 0.33, 0.32)
-CAVITY_RGB = (0.10, 0.045, 0.045)
+CAVITY_RGB = (0.20, 0.09, 0.085)
 
 # The mouth is lit less than the skin in front of it.
-TEETH_LIGHT, TONGUE_LIGHT = 0.82, 0.55
+TEETH_LIGHT, TONGUE_LIGHT = 0.95, 0.8
 
 # Light on skin that is less tinted than this comes from a black-and-white photo.
 GREY_TINT = 0.03

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from mggtalk_cli import deform, pipeline, splat
+from mggtalk_cli import deform, drawing, pipeline, splat, tensors
 from mggtalk_cli.core.camera import pixel_grid
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.evaluation import metrics
@@ -86,16 +86,14 @@ def warp_sources(height: int, width: int) -> np.ndarray:
 
 def warped_head(head: pipeline.Artifact) -> np.ndarray:
     """Return the (H, W, 3) float32 render of a head's points moved by the warp, over its plate."""
-    rig, state = pipeline.head_rig(head), pipeline.source_state(head)
-    camera, plate = pipeline.camera_of(head), head.arrays["plate"].astype(np.float32) / 255
+    rig, state = tensors.head_rig(head), tensors.source_state(head)
+    camera, plate = tensors.camera_of(head), head.arrays["plate"].astype(np.float32) / 255
     posed = deform.deform_analytic(rig, state, state)
     seen = camera.project(posed.points.numpy())
     moved = seen[:, :2] + displacement(seen[:, :2], max(camera.width, camera.height))
     points = torch.from_numpy(camera.unproject(moved, seen[:, 2]).astype(np.float32))
-    gaussians = splat.decode_analytic(
-        points, posed.visibility, pipeline.gaussian_sheet(head, "cpu")
-    )
-    rgb, alpha = pipeline.rasterize(gaussians, camera, camera.viewmat)
+    gaussians = splat.decode_analytic(points, posed.visibility, tensors.gaussian_sheet(head, "cpu"))
+    rgb, alpha = drawing.rasterize(gaussians, camera, camera.viewmat)
     return np.clip(rgb.numpy() + (1 - alpha.numpy()) * plate, 0, 1)
 
 

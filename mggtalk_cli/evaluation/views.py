@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from mggtalk_cli import deform, inpaint, pipeline, splat
+from mggtalk_cli import deform, drawing, inpaint, pipeline, splat, tensors
 from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
 from mggtalk_cli.core.image import read_photo, resize
 
@@ -53,7 +53,7 @@ def photo_views(path: Path, options: pipeline.BuildOptions | None = None) -> Pho
     """
     head = pipeline.build_head(read_photo(path), options)
     cells, results = [], []
-    rest = pipeline.source_state(head)
+    rest = tensors.source_state(head)
     for yaw in YAWS_DEG:
         rgba, head_alpha = _draw(head, rest, yaw)
         cells.append(inpaint.composite(rgba, head.arrays["plate"]))
@@ -110,18 +110,18 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (H, W, 4) uint8 RGBA, and (H, W) coverage by what moves with the head alone."""
     rig, source, camera = (
-        pipeline.head_rig(head),
-        pipeline.source_state(head),
-        pipeline.camera_of(head),
+        tensors.head_rig(head),
+        tensors.source_state(head),
+        tensors.camera_of(head),
     )
     posed = deform.deform_analytic(rig, source, state)
-    sheet = pipeline.gaussian_sheet(head, "cpu")
-    view = pipeline.view_matrix(camera, pipeline.RenderOptions(yaw_deg=yaw_deg), 0)
+    sheet = tensors.gaussian_sheet(head, "cpu")
+    view = drawing.view_matrix(camera, pipeline.RenderOptions(yaw_deg=yaw_deg), 0)
     gaussians = splat.decode_analytic(posed.points, posed.visibility, sheet)
-    rgba = pipeline.to_rgba(*pipeline.rasterize(gaussians, camera, view))
+    rgba = drawing.to_rgba(*drawing.rasterize(gaussians, camera, view))
     moving = torch.from_numpy(head.arrays["head_weight"]) > 0.5
     only_head = gaussians._replace(opacities=gaussians.opacities * moving)
-    _, alpha = pipeline.rasterize(only_head, camera, view)
+    _, alpha = drawing.rasterize(only_head, camera, view)
     return rgba, alpha[..., 0].numpy()
 
 

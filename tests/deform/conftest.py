@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mggtalk_cli import tensors
+
 if TYPE_CHECKING:
     from mggtalk_cli.artifacts import Artifact
     from mggtalk_cli.core.expression import FaceState
@@ -15,14 +17,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def head_rig(example_head: Artifact) -> HeadRig:
     """Points, controls and binding of the example head."""
-    from mggtalk_cli import pipeline
 
-    return pipeline.head_rig(example_head)
+    return tensors.head_rig(example_head)
 
 
 @pytest.fixture(scope="session")
 def source(example_head: Artifact) -> FaceState:
     """The state in which the example photo shows the face."""
-    from mggtalk_cli import pipeline
 
-    return pipeline.source_state(example_head)
+    return tensors.source_state(example_head)

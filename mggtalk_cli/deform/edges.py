@@ -1,0 +1,162 @@
+"""Lips and lids: edges that meet but never cross, and what shows between them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mggtalk_cli.core.camera import Camera
+from mggtalk_cli.core.expression import ARKIT_INDEX
+from mggtalk_cli.core.landmark_groups import (
+    EYE_LEFT_LOWER,
+    EYE_LEFT_UPPER,
+    EYE_RIGHT_LOWER,
+    EYE_RIGHT_UPPER,
+    LOWER_LIP_INNER,
+    UPPER_LIP_INNER,
+)
+from mggtalk_cli.core.sheet import (
+    GATE_EYE_LEFT,
+    GATE_EYE_RIGHT,
+    GATE_LID_LEFT,
+    GATE_LID_RIGHT,
+    GATE_MOUTH,
+)
+from mggtalk_cli.deform.aperture import window
+from mggtalk_cli.deform.binding import EYE_LEFT_RING, EYE_RIGHT_RING, MOUTH_RING
+from mggtalk_cli.deform.skinning import Rig
+
+RINGS = {
+    GATE_MOUTH: MOUTH_RING,
+    GATE_EYE_RIGHT: EYE_RIGHT_RING,
+    GATE_EYE_LEFT: EYE_LEFT_RING,
+    GATE_LID_RIGHT: EYE_RIGHT_RING,
+    GATE_LID_LEFT: EYE_LEFT_RING,
+}
+# Gate of an eye -> gate of its lid skin, upper and lower lid edge.
+LIDS = {
+    GATE_EYE_RIGHT: (GATE_LID_RIGHT, EYE_RIGHT_UPPER, EYE_RIGHT_LOWER),
+    GATE_EYE_LEFT: (GATE_LID_LEFT, EYE_LEFT_UPPER, EYE_LEFT_LOWER),
+}
+LID_GATES = (GATE_LID_RIGHT, GATE_LID_LEFT)
+
+
+class HeadRig(NamedTuple):
+    """Everything deformation needs of one head.
+
+    Attributes:
+        rig: points, controls and their binding.
+        gate: (m,) uint8 GATE_ code of every point.
+        iris: (m,) bool, points that turn with the gaze.
+        camera: the photo's camera; the windows of lips and lids are judged in its picture.
+    """
+
+    rig: Rig
+    gate: np.ndarray
+    iris: np.ndarray
+    camera: Camera
+
+
+# Edges that meet but never cross: (upper, lower, how much of a crossing the lower one takes).
+EDGES = (
+    (UPPER_LIP_INNER, LOWER_LIP_INNER, 0.5),
+    (EYE_RIGHT_UPPER, EYE_RIGHT_LOWER, 0.0),
+    (EYE_LEFT_UPPER, EYE_LEFT_LOWER, 0.0),
+)
+LID_BLINKS = (
+    (EYE_RIGHT_UPPER, EYE_RIGHT_LOWER, ARKIT_INDEX["eyeBlinkRight"]),
+    (EYE_LEFT_UPPER, EYE_LEFT_LOWER, ARKIT_INDEX["eyeBlinkLeft"]),
+)
+
+# Between these blink coefficients the lids take over from the face model: whatever the person's
+# eye, at the second one it is shut.
+SHUTTING = (0.7, 0.95)
+
+
+def meet_edges(
+    rig: Rig, motion: Float[Tensor, "c 3"], source_beta: np.ndarray, target_beta: np.ndarray
+) -> Float[Tensor, "c 3"]:
+    """Return the control motion (cm) with lids that shut, and no lip or lid edge crossed.
+
+    Args:
+        rig: the head's controls.
+        motion: control motion of the face model.
+        source_beta: (52,) coefficients of the photo.
+        target_beta: (52,) coefficients asked for.
+    """
+    rest = rig.controls.numpy()
+    moved = rest + motion.numpy()
+    changed = False
+    for upper, lower, blink in LID_BLINKS:
+        changed |= _shut(moved, rest, upper, lower, source_beta[blink], target_beta[blink])
+    for upper, lower, share in EDGES:
+        up, low = np.array(upper[1:-1]), np.array(lower[1:-1])
+        allowed = np.maximum(rest[low, 1] - rest[up, 1], 0)
+        excess = np.maximum(moved[low, 1] - moved[up, 1] - allowed, 0)
+        changed |= bool(excess.any())
+        moved[low, 1] -= share * excess
+        moved[up, 1] += (1 - share) * excess
+    return torch.from_numpy(moved - rest) if changed else motion
+
+
+def _shut(
+    moved: np.ndarray,
+    rest: np.ndarray,
+    upper: tuple[int, ...],
+    lower: tuple[int, ...],
+    before: float,
+    now: float,
+) -> bool:
+    """Lower the upper lid (in place) to the opening its blink coefficient asks for."""
+    shutting = _smoothstep(float(now), *SHUTTING)
+    if shutting == 0 or now == before:
+        return False
+    up, low = np.array(upper[1:-1]), np.array(lower[1:-1])
+    ratio = max(0.0, (SHUTTING[1] - now) / max(SHUTTING[1] - before, 0.1))
+    wanted = ratio * np.maximum(rest[up, 1] - rest[low, 1], 0)
+    moved[up, 1] -= shutting * np.maximum(moved[up, 1] - moved[low, 1] - wanted, 0)
+    return True
+
+
+def _smoothstep(x: float, low: float, high: float) -> float:
+    t = min(max((x - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
+
+
+def seen_through(
+    head: HeadRig, local: Float[Tensor, "m 3"], controls: np.ndarray
+) -> Float[Tensor, " m"]:
+    """Return (m,) how far lips and lids let each point be seen."""
+    visibility = np.ones(local.shape[0], np.float32)
+    for code, ring in RINGS.items():
+        rows = np.flatnonzero(head.gate == code)
+        if len(rows):
+            seen = head.camera.project(local[torch.from_numpy(rows)].numpy())[:, :2]
+            opening = window(seen, head.camera.project(controls[ring])[:, :2])
+            visibility[rows] = (1 - opening) if code in LID_GATES else opening
+    for eye_gate, (lid_gate, upper, lower) in LIDS.items():
+        closed = _closure(head.rig, controls, upper, lower)
+        visibility[head.gate == lid_gate] *= _smoothstep(closed, *LID_APPEARS)
+        visibility[head.gate == eye_gate] *= 1 - _smoothstep(closed, *EYE_VANISHES)
+    return torch.from_numpy(visibility)
+
+
+# Lids count as coming down from this share of closing on, fully from the second one on.
+LID_APPEARS = (0.08, 0.4)
+
+# A shut eye is not to be seen through the line its lids leave.
+EYE_VANISHES = (0.85, 0.97)
+
+
+def _closure(
+    rig: Rig, controls: np.ndarray, upper: tuple[int, ...], lower: tuple[int, ...]
+) -> float:
+    """Return how far an eye is closed: 0 as open as in the photo, 1 shut."""
+    rest = rig.controls[:, 1].numpy()
+    before = float((rest[list(upper)] - rest[list(lower)]).mean())
+    now = float((controls[list(upper), 1] - controls[list(lower), 1]).mean())
+    return 1 - now / max(before, 1e-3)
