@@ -31,7 +31,7 @@ from mggtalk_cli.portrait import BuildOptions, Portrait, measure_portrait
 
 # Opacity of a skin Gaussian: low enough that neighbours mix instead of covering each other in
 # depth order (a lower value gives the photo back better), high enough that folds cover.
-OPACITY = 0.8
+OPACITY = 0.85
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,9 @@ def cover_of(
         surface.valid[..., None], surface.positions, camera.unproject(grid, depth[labels])
     ).astype(np.float32)
     alpha = np.where(surface.valid | (near & (matte > MATTE_FLOOR)), matte, 0)
+    # Well inside the outline a person is solid, however unsure the matte is about dark hair.
+    inner = cv2.distanceTransform(surface.valid.astype(np.uint8), cv2.DIST_L2, 5)
+    alpha = np.maximum(alpha, np.clip(inner / (0.5 * RIM * max(matte.shape)) - 0.25, 0, 1))
     weight = deform.head_weight_map(positions, landmarks)
     return Cover(positions, alpha.astype(np.float32), weight)
 
@@ -213,7 +216,7 @@ def front_sheet(
 FAINT = 0.1
 
 # Gaussians of the lattice that overlap at a pixel, weighted: 2 pi (sigma^2 + low-pass).
-OVERLAP = 3.3
+OVERLAP = 3.0
 
 
 def opacity_of_coverage(coverage: np.ndarray) -> np.ndarray:

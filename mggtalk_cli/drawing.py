@@ -23,8 +23,8 @@ from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_stat
 VIEW_PIVOT_CM = (0.0, 0.0, -4.0)
 
 # Low-pass of the projected Gaussians, px^2. The customary .3 is meant for scenes seen from afar;
-# at one Gaussian per pixel it only blurs (identity and warped photos gain 2-9 dB with .1).
-EPS2D = 0.1
+# at one Gaussian per pixel it only blurs (identity and warped photos gain 2-9 dB with .05 to .1).
+EPS2D = 0.05
 
 # Gaussians fainter than this are never drawn, and have no finite logit at zero.
 MIN_PLY_OPACITY = 1 / 255

@@ -53,7 +53,8 @@ def identity_result(path: Path, options: pipeline.BuildOptions | None = None) ->
     own = frame.image.astype(np.float32) / 255
     side = max(matte.shape)
     kernel = np.ones((max(1, round(ERODE * side)),) * 2)
-    inside = cv2.erode(matte, kernel)
+    # Beyond the photo's border nothing is known: the border counts as an edge of the person.
+    inside = cv2.erode(matte, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     warped, source = warped_head(head), warp_sources(*matte.shape)
     truth = _sample(image, source)
     region = _sample(inside.astype(np.float32), source, cv2.INTER_LINEAR) > 0.98 * 255
@@ -100,4 +101,4 @@ def warped_head(head: pipeline.Artifact) -> np.ndarray:
 def _sample(picture: np.ndarray, xy: np.ndarray, mode: int = cv2.INTER_CUBIC) -> np.ndarray:
     """Return the picture at pixel positions (H, W, 2), centres at .5."""
     places = (xy - 0.5).astype(np.float32)
-    return np.asarray(cv2.remap(picture, places, None, mode, borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.remap(picture, places, None, mode, borderMode=cv2.BORDER_CONSTANT))

@@ -23,11 +23,6 @@ ROUNDS = 4
 OVERSHOOT = 0.35
 
 
-# The solver works on the whole picture's error; the few pixels that are still off by more than
-# this (soft edges, mostly) get some plain corrections of their own.
-POLISH_ABOVE, POLISH_ROUNDS = 0.04, 3
-
-
 def precompensate(
     colors: Float[Tensor, "m 3"],
     photo: Float[Tensor, "h w 3"],
@@ -62,9 +57,4 @@ def precompensate(
     missing = (photo - render(colors)).reshape(-1, 3)[pixels].numpy().ravel()
     operator = LinearOperator((size, size), matvec=draw, dtype=np.float32)
     change, _ = gmres(operator, missing, restart=rounds, maxiter=1, rtol=1e-4)
-    solved = (colors + spread(change)).clamp(-OVERSHOOT, 1 + OVERSHOOT)
-    for _ in range(POLISH_ROUNDS):
-        error = (photo - render(solved)).reshape(-1, 3)[pixels]
-        off = error.abs().amax(-1, keepdim=True) > POLISH_ABOVE
-        solved[rows] = (solved[rows] + off * error).clamp(-OVERSHOOT, 1 + OVERSHOOT)
-    return solved
+    return (colors + spread(change)).clamp(-OVERSHOOT, 1 + OVERSHOOT)
