@@ -107,7 +107,7 @@ def build_sheets(
     plate = inpaint.fill_behind(image, cover.alpha, cover.head_weight)
     front = front_sheet(image, plate, cover, surface.links, binding)
     light = light_on_skin(image, view.face)
-    sheets = [front]
+    sheets = [front, *beyond_border(front)]
     gain = head.symmetry_gain(float(angles_from_matrix(portrait.fit.state.rotation)[0]))
     if gain > 0:
         sheets.append(mirror_sheet(front, view, portrait, gain, options))
@@ -226,6 +226,47 @@ def opacity_of_coverage(coverage: np.ndarray) -> np.ndarray:
     """
     opacity = -np.log1p(-np.clip(coverage, 0, 0.99)) / OVERLAP
     return np.minimum(opacity, OPACITY).astype(np.float32)
+
+
+# The person goes on beyond a picture that cuts the head off, by this share of its longer side:
+# what a turning or nodding head uncovers.
+BEYOND = 0.06
+
+
+def beyond_border(front: Sheet) -> list[Sheet]:
+    """Return sheets that continue the head over the top and the sides of the picture, mirrored.
+
+    Positions are point-reflected at the border, so the surface goes on without a kink.
+    """
+    depth = max(2, round(BEYOND * max(front.valid.shape)))
+    sides = {
+        "top": (slice(depth, 0, -1), slice(None), slice(0, 1), slice(None)),
+        "left": (slice(None), slice(depth, 0, -1), slice(None), slice(0, 1)),
+        "right": (slice(None), slice(-2, -depth - 2, -1), slice(None), slice(-1, None)),
+    }
+    sheets = []
+    for name, (rows, columns, edge_rows, edge_columns) in sides.items():
+        inner, edge = (rows, columns), (edge_rows, edge_columns)
+        moving = front.head_weight[inner] > 0.5
+        valid = front.valid[inner] & (front.valid & (front.opacity > 0.5))[edge] & moving
+        if not valid.any():
+            continue
+        sheets.append(
+            Sheet(
+                name=f"beyond_{name}",
+                positions=2 * front.positions[edge] - front.positions[inner],
+                valid=valid,
+                links=grid_links(valid),
+                color=front.color[inner],
+                opacity=front.opacity[inner],
+                index=front.index[inner],
+                weight=np.zeros_like(front.weight[inner]),
+                head_weight=front.head_weight[inner],
+                gate=np.zeros_like(front.gate[inner]),
+                pixel=np.full_like(front.pixel[inner], -1),
+            )
+        )
+    return sheets
 
 
 def mirror_sheet(
