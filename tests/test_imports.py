@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mggtalk_cli"
 STAGES = {"face", "head", "motion", "deform", "splat", "render", "inpaint"}
 BASE = {"core", "errors", "version"}
 # pipeline.py and the two modules it is split into form one layer.
-PIPELINE = {"pipeline", "driver", "portrait", "assembly", "drawing", "tensors"}
+PIPELINE = {"pipeline", "driver", "portrait", "assembly", "sheets", "drawing", "tensors"}
 MAY_IMPORT = {
     "cli": PIPELINE | {"training", "evaluation", "artifacts"} | BASE,
     "training": STAGES | {"evaluation", "artifacts"} | BASE,
