@@ -6,7 +6,7 @@
 Sequences are lazy: `deform`, `render` and `inpaint` pull one frame at a time from the stage before
 them, so memory does not grow with their length and the first frame is out at once. This module
 only passes things on: `portrait.py`, `sheets.py` and `assembly.py` put the steps of building in
-order, `driver.py` those of driving, `drawing.py` those of rendering; `tensors.py` unpacks artifacts.
+order, `driver.py` those of driving, `drawing.py` of rendering; `tensors.py` unpacks artifacts.
 """
 
 from __future__ import annotations
