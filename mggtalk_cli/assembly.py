@@ -103,7 +103,7 @@ def build_sheets(
     if gain > 0:
         sheets.append(mirror_sheet(front, view, portrait, gain, options))
     eye_row = int(portrait.points[[33, 263], 1].mean())
-    sheets.append(back_sheet(front, eye_row))
+    sheets.append(back_sheet(front, landmarks, eye_row))
     sheets += eyes(portrait, image, surface.depth, light)
     box = mouth_box(camera.project(landmarks), camera)
     sheets += deform.mouth_sheets(

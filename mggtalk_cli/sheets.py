@@ -100,8 +100,11 @@ def front_sheet(
     )
 
 
+# Inner lips, upper and lower middle.
+MOUTH_LANDMARKS = [13, 14]
+
 # Fainter points keep their estimated colour: a picture says too little about them.
-FAINT = 0.1
+FAINT = 0.5
 
 # Gaussians of the lattice that overlap at a pixel, weighted: 2 pi (sigma^2 + low-pass).
 OVERLAP = 3.0
@@ -179,10 +182,18 @@ def mirror_sheet(
     )
 
 
-def back_sheet(front: Sheet, eye_row: int) -> Sheet:
-    """Return the rear of the head, coloured like its outline above the eyes: mostly hair."""
+def back_sheet(front: Sheet, landmarks: np.ndarray, eye_row: int) -> Sheet:
+    """Return the rear of the head, coloured like its outline above the eyes: mostly hair.
+
+    Args:
+        front: the front sheet.
+        landmarks: (468, 3) head frame, cm.
+        eye_row: row of the eyes in the picture.
+    """
     solid = front.valid & (front.opacity > 0.5)
-    positions, valid = head.back_shell(front.positions, solid, front.head_weight)
+    # Below the mouth the outline is neck and collar, not skull.
+    skull = front.head_weight * (front.positions[..., 1] > landmarks[MOUTH_LANDMARKS, 1].mean())
+    positions, valid = head.back_shell(front.positions, solid, skull)
     shape = valid.shape
     rim = head.outline_band(solid)
     if rim[:eye_row].any():

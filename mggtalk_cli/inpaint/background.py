@@ -40,6 +40,13 @@ def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -
 RIM_ALPHA = 0.8
 
 
+# Mixed pixels are solved for person and background; both stay this near to colours around them.
+BEYOND_HULL = 0.1
+
+# Pixels with more of the person than this show the person's own colour.
+SURE = 0.9
+
+
 def match_rim(
     plate: np.ndarray, photo: np.ndarray, rgb: np.ndarray, alpha: np.ndarray
 ) -> np.ndarray:
@@ -57,8 +64,9 @@ def match_rim(
     filled = plate.astype(np.float32) / 255
     solved = (photo - rgb) / np.maximum(1 - alpha, 1 - RIM_ALPHA)
     # Where little background shows the equation is noise: it lies between the fill and the photo.
-    bounded = np.clip(solved, np.minimum(filled, photo), np.maximum(filled, photo))
-    solved = np.where(alpha < 0.5, np.clip(solved, 0, 1), bounded)
+    slack = BEYOND_HULL * (alpha < 0.5)
+    low, high = np.minimum(filled, photo) - slack, np.maximum(filled, photo) + slack
+    solved = np.clip(solved, np.maximum(low, 0), np.minimum(high, 1))
     solved = (solved * 255).round().astype(np.uint8)
     return np.where((alpha > 0.004) & (alpha < RIM_ALPHA), solved, plate)
 
@@ -72,7 +80,10 @@ def unmix(image: np.ndarray, plate: np.ndarray, alpha: np.ndarray) -> np.ndarray
         alpha: (H, W) float32 share of the person.
     """
     share = np.maximum(alpha, 0.05)[..., None]
-    return np.clip((image - (1 - share) * plate) / share, 0, 1).astype(np.float32)
+    solved = (image - (1 - share) * plate) / share
+    pure = fill_unknown(image, (alpha > SURE).astype(np.float32))
+    low, high = np.minimum(image, pure) - BEYOND_HULL, np.maximum(image, pure) + BEYOND_HULL
+    return np.clip(solved, np.maximum(low, 0), np.minimum(high, 1)).astype(np.float32)
 
 
 def fill_unknown(image: np.ndarray, known: np.ndarray) -> np.ndarray:
