@@ -76,7 +76,7 @@ def light_on_skin(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     luminance = float(bright @ np.array([0.299, 0.587, 0.114]))
     level = np.clip(luminance / 0.85, 0.45, 1.1)
     tint = np.clip(bright / max(luminance, 1e-3), 0.7, 1.3)
-    return (level * tint**0.35).astype(np.float32)
+    return (level * tint**0.8).astype(np.float32)
 
 
 def build_sheets(
@@ -91,9 +91,7 @@ def build_sheets(
     )
     estimate = head.estimate(view, options.depth, files=maps)
     surface = head.build_surface(view, camera, **estimate._asdict(), rgb=image)
-    binding = deform.bind_face(
-        camera.project(landmarks), landmarks, height=camera.height, width=camera.width
-    )
+    binding = deform.bind_face(image, camera.project(landmarks), landmarks)
     cover = cover_of(surface, portrait.matte, landmarks, camera)
     plate = inpaint.fill_behind(image, cover.alpha, cover.head_weight)
     front = front_sheet(image, plate, cover, surface.links, binding)

@@ -18,6 +18,7 @@ from mggtalk_cli.core.landmark_groups import (
     EYE_LEFT_UPPER,
     EYE_RIGHT_LOWER,
     EYE_RIGHT_UPPER,
+    LIPS_OUTER,
     LOWER_LIP_INNER,
     TRIANGLES,
     UPPER_LIP_INNER,
@@ -61,21 +62,15 @@ EYE_RIGHT_RING = ring(EYE_RIGHT_UPPER, EYE_RIGHT_LOWER)
 EYE_LEFT_RING = ring(EYE_LEFT_UPPER, EYE_LEFT_LOWER)
 
 
-def bind_face(
-    landmarks_px: np.ndarray,
-    landmarks_cm: np.ndarray,
-    *,
-    height: int,
-    width: int,
-) -> Binding:
-    """Return the binding of a (height, width) photo.
+def bind_face(image: np.ndarray, landmarks_px: np.ndarray, landmarks_cm: np.ndarray) -> Binding:
+    """Return the binding of a photo.
 
     Args:
+        image: (H, W, 3) float32 RGB photo.
         landmarks_px: (468, 3) landmark x, y in px and camera depth in cm.
         landmarks_cm: (468, 3) the same landmarks in the head frame, cm.
-        height: of the photo in px.
-        width: of the photo in px.
     """
+    height, width = image.shape[:2]
     triangles = np.asarray(TRIANGLES, np.int64)
     rings = {MOUTH: MOUTH_RING, EYE_RIGHT: EYE_RIGHT_RING, EYE_LEFT: EYE_LEFT_RING}
     in_ring = {layer: np.isin(triangles, r).all(1) for layer, r in rings.items()}
@@ -93,6 +88,7 @@ def bind_face(
     gap_cm = float(landmarks_cm[UPPER_LIP_INNER[5], 1] - landmarks_cm[LOWER_LIP_INNER[5], 1])
     if gap_cm < CLOSED_GAP_CM:
         layer[layer == MOUTH] = SKIN
+    layer[_lips_inside(image, layer == MOUTH, xy)] = SKIN
     face_width = float(np.ptp(xy[:, 0]))
     _extend(index, weight, inside, layer, side, decay_px=OUTSIDE_DECAY * face_width)
     return Binding(index, weight, layer, side)
@@ -121,6 +117,44 @@ def _polygon_mask(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [points], 1, shift=shift)
     return mask.astype(bool)
+
+
+# Inside open lips, a pixel with this share of the lips' median redness (a of CIE Lab) and lightness
+# that hangs together with them is lip: outlines are seldom exact, and lips left behind look torn.
+LIP_REDNESS, LIP_LIGHTNESS = 0.7, 0.55
+
+# Lips less red than this cannot be told from teeth by colour: grey photos.
+GREY_REDNESS = 8.0
+
+
+def _lips_inside(image: np.ndarray, mouth: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """Return (H, W) bool of pixels inside the lip line that show lip all the same."""
+    height, width = mouth.shape
+    if not mouth.any():
+        return mouth
+    rows = np.flatnonzero(mouth.any(1))
+    columns = np.flatnonzero(mouth.any(0))
+    margin = 4 + len(columns) // 8
+    window = (
+        slice(max(rows[0] - margin, 0), rows[-1] + margin),
+        slice(max(columns[0] - margin, 0), columns[-1] + margin),
+    )
+    lab = cv2.cvtColor(np.ascontiguousarray(image[window], np.float32), cv2.COLOR_RGB2Lab)
+    lightness, redness = lab[..., 0], lab[..., 1]
+    inner = mouth[window]
+    lips = _polygon_mask(xy[list(LIPS_OUTER)], height, width)[window] & ~inner
+    if lips.sum() < 20 or np.median(redness[lips]) < GREY_REDNESS:
+        return np.zeros_like(mouth)
+    alike = (redness > LIP_REDNESS * np.median(redness[lips])) & (
+        lightness > LIP_LIGHTNESS * np.median(lightness[lips])
+    )
+    # Without the specks between teeth: they are too small to be lip.
+    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0
+    _, labels = cv2.connectedComponents((alike & (inner | lips)).astype(np.uint8), connectivity=4)
+    touching = np.unique(labels[lips & alike])
+    result = np.zeros_like(mouth)
+    result[window] = inner & alike & np.isin(labels, touching[touching > 0])
+    return result
 
 
 def _lip_side(xy: np.ndarray, height: int, width: int) -> np.ndarray:

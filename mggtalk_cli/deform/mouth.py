@@ -21,7 +21,7 @@ TONGUE_RGB = (0.60, 0.33, 0.32)
 CAVITY_RGB = (0.20, 0.09, 0.085)
 
 # The mouth is lit less than the skin in front of it.
-TEETH_LIGHT, TONGUE_LIGHT = 0.95, 0.8
+TEETH_LIGHT, TONGUE_LIGHT = 0.85, 0.7
 
 # Light on skin that is less tinted than this comes from a black-and-white photo.
 GREY_TINT = 0.03

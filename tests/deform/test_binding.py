@@ -34,7 +34,8 @@ def face(gap_cm: float) -> np.ndarray:
 
 
 def bind(landmarks: np.ndarray) -> Binding:
-    return bind_face(CAMERA.project(landmarks), landmarks, height=SIZE, width=SIZE)
+    grey = np.full((SIZE, SIZE, 3), 0.5, np.float32)
+    return bind_face(grey, CAMERA.project(landmarks), landmarks)
 
 
 @pytest.fixture(scope="module")
