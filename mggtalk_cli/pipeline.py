@@ -137,7 +137,9 @@ def deform(head: Artifact, driver: Drive, *, absolute: bool = False) -> Artifact
     camera = camera_of(head)
     mode = "absolute" if absolute else {"audio": "speech"}.get(driver.kind, "relative")
     if absolute and driver.lens is None:
-        raise InputError("--absolute needs a video's own pose: this motion comes from sound")
+        raise InputError(
+            "--absolute needs a video's own pose, but this motion comes from sound: leave it out"
+        )
 
     def frames() -> Iterator[dict[str, np.ndarray]]:
         for (state, _), sound in driver.with_sound():

@@ -36,6 +36,10 @@ def animate(
     """Animate a photo by speech, a clip or a motion artifact: all stages, streaming."""
     kind, source = files.choose_driver(audio, video, motion)
     files.only_one_stdin(photo, source)
+    if absolute and kind == "audio":
+        raise typer.BadParameter("--absolute needs a video's own pose; use it with --video")
+    files.check_inputs(photo, source)
+    files.check_background(background)
     files.check_targets(output, overwrite=overwrite, film=True, pictures=True)
     files.check_transparency(output, background)
     from mggtalk_cli import pipeline

@@ -30,7 +30,7 @@ from mggtalk_cli.cli import (
     inspect,
     render,
 )
-from mggtalk_cli.cli.progress import Reporter
+from mggtalk_cli.cli.progress import Reporter, stop_with
 from mggtalk_cli.errors import MggTalkError
 
 EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_PIPE = 1, 130, 143, 141
@@ -161,12 +161,21 @@ def _mute_native_libraries() -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     # Children of a shell pipe get SIGTERM too: unwind, so that temporary files are removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    signal.signal(signal.SIGTERM, lambda *_: stop_with(SystemExit(EXIT_TERMINATED)))
+    signal.signal(signal.SIGINT, lambda *_: stop_with(KeyboardInterrupt()))
     # Waiting threads that spin cost other processes (the rest of a pipe) most of their time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "--debug" not in sys.argv:
         # Other libraries' notes are not for users; ours come through the reporter.
         warnings.simplefilter("ignore")
+        sys.unraisablehook = lambda _: None
         logging.getLogger().addHandler(logging.NullHandler())
         _mute_native_libraries()
-    app(prog_name="mggtalk")
+    try:
+        app(prog_name="mggtalk")
+    except SystemExit as done:
+        if done.code == EXIT_INTERRUPTED:
+            # Where the interrupt passed through C code, Python would end as killed by a signal.
+            sys.stderr.flush()
+            os._exit(EXIT_INTERRUPTED)
+        raise

@@ -24,6 +24,7 @@ def build_head(
     debug: options.Debug = False,
 ) -> None:
     """Build a 3D head from one photo."""
+    files.check_inputs(photo, depth, normals)
     files.check_targets(output, ply, overwrite=overwrite)
     from mggtalk_cli import pipeline
 

@@ -26,6 +26,9 @@ def deform(
     """Move a head's points by speech, a clip or a motion artifact."""
     kind, source = files.choose_driver(audio, video, motion)
     files.only_one_stdin(head, source)
+    if absolute and kind == "audio":
+        raise typer.BadParameter("--absolute needs a video's own pose; use it with --video")
+    files.check_inputs(head, source)
     files.check_targets(output, overwrite=overwrite)
     from mggtalk_cli import pipeline
 

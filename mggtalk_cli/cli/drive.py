@@ -22,6 +22,7 @@ def drive(
     debug: options.Debug = False,
 ) -> None:
     """Read expression, head pose and gaze from speech or a clip; its kind is found by content."""
+    files.check_inputs(source)
     files.check_targets(output, overwrite=overwrite)
     from mggtalk_cli import pipeline
 

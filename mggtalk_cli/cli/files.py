@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import typer
 
+from mggtalk_cli.cli import options
 from mggtalk_cli.core.output import FrameFiles, check_output, is_pattern
 from mggtalk_cli.errors import InputError
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from mggtalk_cli.artifacts import Artifact
     from mggtalk_cli.cli.progress import Reporter
     from mggtalk_cli.pipeline import BuildOptions, Drive, Video
+
+log = logging.getLogger("mggtalk")
 
 _ZIP_MAGIC = b"PK\x03\x04"  # how every artifact begins
 FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
@@ -62,13 +66,20 @@ def check_targets(
     elif is_pattern(output):
         if not pictures:
             raise InputError(f"{output}: this command writes one file: use a name without %")
+        if Path(output).suffix.lower() != ".png":
+            raise InputError(f"{output}: frame sequences are PNG; use a pattern like %05d.png")
         FrameFiles(Path(output), overwrite=overwrite)
     else:
         _check_suffix(output, film=film)
         check_output(Path(output), overwrite=overwrite)
     for other in others:
-        if other is not None:
-            check_output(Path(other), overwrite=overwrite)
+        if other is None:
+            continue
+        if other == "-":
+            raise InputError("only -o can write to stdout: name a file")
+        if output != "-" and Path(other).resolve() == Path(output).resolve():
+            raise InputError(f"{other}: two outputs cannot be the same file")
+        check_output(Path(other), overwrite=overwrite)
 
 
 def _check_suffix(output: str, *, film: bool) -> None:
@@ -157,8 +168,8 @@ def write_pictures(report: Reporter, frames: Artifact, pattern: str, *, overwrit
     report.wrote(pattern)
 
 
-def build_from_photo(source: str, build: BuildOptions) -> Artifact:
-    """Return the head of the photo in a path or stdin."""
+def build_from_photo(source: str, build: BuildOptions, *, name: str | None = None) -> Artifact:
+    """Return the head of the photo in a path or stdin, noted under `name`."""
     from mggtalk_cli import pipeline
     from mggtalk_cli.core.image import read_photo
 
@@ -167,7 +178,7 @@ def build_from_photo(source: str, build: BuildOptions) -> Artifact:
     data = sys.stdin.buffer.read() if source == "-" else b""
     photo = read_photo(data if source == "-" else source)
     provenance = {
-        "name": "stdin" if source == "-" else Path(source).name,
+        "name": name or ("stdin" if source == "-" else Path(source).name),
         "sha256": hashlib.sha256(data or Path(source).read_bytes()).hexdigest(),
     }
     return pipeline.build_head(photo, build, source=provenance)
@@ -175,11 +186,44 @@ def build_from_photo(source: str, build: BuildOptions) -> Artifact:
 
 def head_of(source: str, build: BuildOptions) -> Artifact:
     """Return a head artifact as it is, or the head of a photo."""
-    if source != "-" and Path(source).is_file():
-        with Path(source).open("rb") as file:
-            if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:
-                return read_artifact(source, "head")
-    return build_from_photo(source, build)
+    with local_file(source) as path:
+        with Path(path).open("rb") as file:
+            built = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+        if not built:
+            return build_from_photo(path, build, name="stdin" if source == "-" else None)
+        if build != type(build)():
+            log.warning("the head is built already: --size, --crop and --face do not change it")
+        return read_artifact(path, "head")
+
+
+def check_inputs(*sources: str | None) -> None:
+    """Refuse inputs that are not there, before anything is loaded.
+
+    Raises:
+        InputError: No such file, or a folder.
+    """
+    for source in sources:
+        if source is None or source == "-":
+            continue
+        if not Path(source).exists():
+            raise InputError(f"no such file: {source}; check the path")
+        if Path(source).is_dir():
+            raise InputError(f"{source} is a folder: name a file in it")
+
+
+def check_background(background: str | None) -> None:
+    """Refuse a background that is neither a colour, a picture nor "transparent"."""
+    if background is None or background == "transparent" or Path(background).is_file():
+        return
+    from PIL import ImageColor
+
+    try:
+        ImageColor.getrgb(background)
+    except ValueError:
+        raise InputError(
+            f"--background {background}: neither a colour (name or #rrggbb), a picture file nor"
+            " 'transparent'"
+        ) from None
 
 
 def choose_driver(
@@ -200,7 +244,10 @@ def open_driver(
     from mggtalk_cli import driver
 
     if kind == "motion":
-        yield driver.drive_motion(read_artifact(source, "motion"))
+        stored = driver.drive_motion(read_artifact(source, "motion"))
+        if fps not in (options.FPS, stored.fps):
+            log.warning(f"the motion has {stored.fps:g} frames/s: --fps does not change it")
+        yield stored
         return
     with local_file(source) as path:
         if kind == "audio":

@@ -18,6 +18,8 @@ def inpaint(
     debug: options.Debug = False,
 ) -> None:
     """Put rendered heads over the background and write a film with the sound."""
+    files.check_inputs(frames)
+    files.check_background(background)
     files.check_targets(output, overwrite=overwrite, film=True, pictures=True)
     files.check_transparency(output, background)
     from mggtalk_cli import pipeline

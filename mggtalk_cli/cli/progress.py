@@ -21,6 +21,23 @@ Item = TypeVar("Item")
 PROGRESS_EVERY_S = 1.0  # between two progress events
 
 
+# Set by a signal: an exception raised inside a callback of a compiled library is swallowed there,
+# so the loop over frames raises it again.
+_stopped: list[BaseException] = []
+
+
+def stop_with(reason: BaseException) -> None:
+    """Raise `reason` here, and once more at the next frame should a library swallow it."""
+    _stopped.append(reason)
+    raise reason
+
+
+def check_stopped() -> None:
+    """Raise what a signal asked for."""
+    if _stopped:
+        raise _stopped[-1]
+
+
 class Reporter:
     """The voice of one command; a context manager that carries the package's warnings too."""
 
@@ -57,6 +74,7 @@ class Reporter:
         begun = reported = time.monotonic()
         with self._progress_bar(total) as bar:
             for count, item in enumerate(items, 1):
+                check_stopped()
                 yield item
                 self._frames = count
                 now = time.monotonic()

@@ -25,6 +25,7 @@ def render(
     debug: options.Debug = False,
 ) -> None:
     """Render posed points, or a head at rest, to frames with transparency."""
+    files.check_inputs(points)
     files.check_targets(output, ply, overwrite=overwrite, pictures=True)
     from mggtalk_cli import pipeline
 

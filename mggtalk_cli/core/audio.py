@@ -73,6 +73,7 @@ class AudioFile:
             InputError: The file is missing, unreadable, without sound or empty.
         """
         self.path = os.fspath(path)
+        self._told_silent = False
         self._samples: int | None = None  # native samples, known after one whole pass
         with _open(self.path) as container:
             stream = _audio_stream(container, self.path)
@@ -121,7 +122,9 @@ class AudioFile:
                     yield joined[start : start + size]
                 pending, held = [joined[held - held % size :]], held % size
         if peak < SILENCE_PEAK:
-            log.warning("%s: the sound is silent; the mouth will stay closed", self.path)
+            if not self._told_silent:
+                log.warning("%s: the sound is silent; the mouth will stay closed", self.path)
+            self._told_silent = True
         if held:
             yield np.concatenate(pending)
 

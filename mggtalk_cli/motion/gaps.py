@@ -55,7 +55,9 @@ def fill_gaps(states: Iterator[FaceState | None]) -> Iterator[FaceState]:
     if held is None:
         raise InputError(f"no face in any of {frames} frames; use a clip that shows a face")
     if missing:
-        log.warning("no face in %d of %d frames (%d gaps): held still there", missing, frames, gaps)
+        log.warning(
+            "no face in %d of %d frames: held still there (gaps: %d)", missing, frames, gaps
+        )
 
 
 def blend_states(first: FaceState, second: FaceState, share: float) -> FaceState:
