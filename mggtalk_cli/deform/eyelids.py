@@ -14,14 +14,17 @@ from mggtalk_cli.core.sheet import Sheet, grid_links
 from mggtalk_cli.deform.eyes import Eye, EyePatch, patch_sheet
 
 # Lid skin and lashes lie this far before the eye's surface, cm: over the smeared lashes.
-SKIN_BEFORE_CM, LASH_BEFORE_CM = 0.40, 0.45
+SKIN_BEFORE_CM, LASH_BEFORE_CM = 0.40, 0.60
 
 # Lid skin reaches this far beyond the lid outline (share of the eye's width), fading over the
 # outer half: outlines are often a little tighter than the eye.
-LID_MARGIN = 0.13
+LID_MARGIN = 0.16
+
+# Pixels darker than this share of the usual one around the eye are hair.
+DARK = 0.6
 
 # Rows of the lash line, px off the lid's edge, and their opacity.
-LASH_ROWS = ((-1.5, 0.15), (-0.5, 0.55), (0.5, 0.75), (1.5, 0.35))
+LASH_ROWS = ((-1.5, 0.1), (-0.5, 0.45), (0.5, 0.6), (1.5, 0.25))
 
 
 def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:
@@ -37,16 +40,25 @@ def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:
         f"lid_{eye.side}",
         patch,
         _skin(patch, margin),
-        opacity=np.clip((patch.lids + margin) / (0.6 * margin), 0, 1),
+        opacity=_fade(patch.lids / margin),
         before_cm=SKIN_BEFORE_CM,
         gate=eye.lid_gate,
     )
     return [skin, _lashes(eye, patch, points_px)]
 
 
+def _fade(beyond: np.ndarray) -> np.ndarray:
+    """Return opacities: 1 on the eye (`beyond` > 0), smoothly 0 a margin outside (-1)."""
+    t = np.clip(1 + beyond, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
 def _skin(patch: EyePatch, margin: float) -> np.ndarray:
     """Return (h, w, 3) float32 skin colours continued over the eye from just outside the patch."""
     unknown = (patch.lids > -margin).astype(np.uint8)
+    luminance = patch.image @ np.array([0.299, 0.587, 0.114], np.float32)
+    # Brows, lashes and hair beside the eye are no skin.
+    unknown |= (luminance < DARK * np.median(luminance)).astype(np.uint8)
     pixels = np.clip(patch.image * 255, 0, 255).round().astype(np.uint8)
     filled = cv2.inpaint(pixels, unknown, 3, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), max(1.0, 0.06 * patch.eye_width))
@@ -65,7 +77,10 @@ def _lashes(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> Sheet:
     line = edge[segment] * (1 - t[:, None]) + edge[segment + 1] * t[:, None]
     rows = np.array(LASH_ROWS, np.float32)
     grid = line[None] + np.stack([np.zeros(len(rows)), rows[:, 0]], -1)[:, None]
-    depth = np.full(grid.shape[:2], float(np.median(patch.depth)) - LASH_BEFORE_CM, np.float32)
+    cell = np.floor(grid - patch.grid[0, 0] + 0.5).astype(int)
+    limit = np.array(patch.depth.shape) - 1
+    row, column = np.clip(cell[..., 1], 0, limit[0]), np.clip(cell[..., 0], 0, limit[1])
+    depth = (patch.depth[row, column] - LASH_BEFORE_CM).astype(np.float32)
     shape = depth.shape
     upper = np.array(eye.upper, np.int32)
     index = np.stack([upper[segment], upper[segment + 1], upper[segment]], -1)
