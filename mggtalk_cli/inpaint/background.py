@@ -36,8 +36,9 @@ def fill_behind(image: np.ndarray, matte: np.ndarray, head_weight: np.ndarray) -
     return np.where(person[..., None] > 0, filled, image).astype(np.float32)
 
 
-# Above this alpha too little background shows to tell its colour.
-RIM_ALPHA = 0.8
+# Above this alpha the rim keeps the clean fill: a solved one gives the photo back better at rest
+# but leaves an outline of the hair behind when the head moves.
+RIM_ALPHA = 0.3
 
 
 # Mixed pixels are solved for person and background; both stay this near to colours around them.
@@ -63,9 +64,7 @@ def match_rim(
     """
     filled = plate.astype(np.float32) / 255
     solved = (photo - rgb) / np.maximum(1 - alpha, 1 - RIM_ALPHA)
-    # Where little background shows the equation is noise: it lies between the fill and the photo.
-    slack = BEYOND_HULL * (alpha < 0.5)
-    low, high = np.minimum(filled, photo) - slack, np.maximum(filled, photo) + slack
+    low, high = np.minimum(filled, photo) - BEYOND_HULL, np.maximum(filled, photo) + BEYOND_HULL
     solved = np.clip(solved, np.maximum(low, 0), np.minimum(high, 1))
     solved = (solved * 255).round().astype(np.uint8)
     return np.where((alpha > 0.004) & (alpha < RIM_ALPHA), solved, plate)

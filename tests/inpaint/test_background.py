@@ -89,7 +89,7 @@ def test_constant_background_is_filled_with_itself() -> None:
 
 def test_rim_absorbs_a_wrong_matte() -> None:
     """I = rgb + (1 - alpha) B where a B between the fill and the photo exists."""
-    alpha = np.full((8, 8, 1), 0.4, np.float32)
+    alpha = np.full((8, 8, 1), 0.25, np.float32)
     person_color, fill = 0.2, 0.8
     photo = np.full((8, 8, 3), 0.5, np.float32)  # the background was darker than the fill
     rgb = np.full((8, 8, 3), person_color, np.float32) * alpha
