@@ -13,6 +13,7 @@ import numpy as np
 
 from mggtalk_cli import deform, face, head, inpaint
 from mggtalk_cli.core.camera import Camera
+from mggtalk_cli.core.image import LUMA
 from mggtalk_cli.core.landmark_groups import TRIANGLES
 from mggtalk_cli.core.rotation import angles_from_matrix, quaternion_from_matrix
 from mggtalk_cli.core.sheet import (
@@ -73,7 +74,7 @@ def light_on_skin(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     Taken from the brightest skin, so that dark skin in good light still gets white teeth.
     """
     bright = np.percentile(image[inside], 97, axis=0) if inside.any() else np.full(3, 0.8)
-    luminance = float(bright @ np.array([0.299, 0.587, 0.114]))
+    luminance = float(bright @ LUMA)
     level = np.clip(luminance / 0.85, 0.45, 1.1)
     tint = np.clip(bright / max(luminance, 1e-3), 0.7, 1.3)
     return (level * tint**0.8).astype(np.float32)

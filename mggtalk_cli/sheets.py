@@ -18,6 +18,7 @@ from mggtalk_cli.core.sheet import (
     LINK_RIGHT,
     Sheet,
     grid_links,
+    skull_sheet,
 )
 from mggtalk_cli.portrait import BuildOptions, Portrait
 
@@ -200,17 +201,4 @@ def back_sheet(front: Sheet, landmarks: np.ndarray, eye_row: int) -> Sheet:
         rim[eye_row:] = False
     color = inpaint.fill_unknown(front.color, rim.astype(np.float32))
     color = color[::2, ::2][: shape[0], : shape[1]]
-    nothing = np.zeros((*shape, 3), np.float32)
-    return Sheet(
-        name="back",
-        positions=positions.astype(np.float32),
-        valid=valid,
-        links=grid_links(valid),
-        color=np.ascontiguousarray(color * np.float32(0.85)),
-        opacity=np.full(shape, 0.95, np.float32),
-        index=nothing.astype(np.int32),
-        weight=nothing,
-        head_weight=np.ones(shape, np.float32),
-        gate=np.zeros(shape, np.uint8),
-        pixel=np.full(shape, -1, np.int32),
-    )
+    return skull_sheet("back", positions, valid, color * np.float32(0.85), np.full(shape, 0.95))

@@ -29,6 +29,8 @@ MAX_SIDE = 4096
 MAX_PIXELS = 202_000_000
 # Seen behind transparent pixels: mid grey pulls neither light nor dark hair edges.
 MATTE_GREY = 128
+# Luminance of gamma-coded RGB (ITU-R BT.601).
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Fast zlib level for PNG sequences: four times quicker than the default, 10 % larger.
 PNG_COMPRESSION = 1
 

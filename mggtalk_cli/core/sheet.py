@@ -64,6 +64,47 @@ def grid_links(valid: np.ndarray, *labels: np.ndarray) -> np.ndarray:
     return links
 
 
+def skull_sheet(
+    name: str,
+    positions: np.ndarray,
+    valid: np.ndarray,
+    color: np.ndarray,
+    opacity: np.ndarray,
+    *,
+    gate: int = GATE_NONE,
+    pixel: np.ndarray | None = None,
+    index: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+) -> Sheet:
+    """Return a sheet that moves with the skull, linked wherever it is valid.
+
+    Args:
+        name: of the sheet.
+        positions: (h, w, 3) head frame, cm.
+        valid: (h, w) bool.
+        color: (h, w, 3) RGB.
+        opacity: (h, w) 0..1.
+        gate: what limits its visibility.
+        pixel: (h, w) pixels of the photo that show it; None = none does.
+        index: (h, w, 3) controls it hangs on besides; None = none.
+        weight: (h, w, 3) their weights.
+    """
+    shape = valid.shape
+    return Sheet(
+        name=name,
+        positions=positions.astype(np.float32),
+        valid=valid,
+        links=grid_links(valid),
+        color=color.astype(np.float32),
+        opacity=opacity.astype(np.float32),
+        index=np.zeros((*shape, 3), np.int32) if index is None else index.astype(np.int32),
+        weight=np.zeros((*shape, 3), np.float32) if weight is None else weight.astype(np.float32),
+        head_weight=np.ones(shape, np.float32),
+        gate=np.full(shape, gate, np.uint8),
+        pixel=np.full(shape, -1, np.int32) if pixel is None else pixel.astype(np.int32),
+    )
+
+
 class Neighbours(NamedTuple):
     """Compact indices of each valid point's connected neighbours, itself where there is none.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import ARKIT_INDEX
+from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.landmark_groups import (
     EYE_LEFT_LOWER,
     EYE_LEFT_UPPER,
@@ -112,7 +113,7 @@ def _shut(
     now: float,
 ) -> bool:
     """Lower the upper lid (in place) to the opening its blink coefficient asks for."""
-    shutting = _smoothstep(float(now), *SHUTTING)
+    shutting = smoothstep(float(now), *SHUTTING)
     if shutting == 0 or now == before:
         return False
     up, low = np.array(upper[1:-1]), np.array(lower[1:-1])
@@ -120,11 +121,6 @@ def _shut(
     wanted = ratio * np.maximum(rest[up, 1] - rest[low, 1], 0)
     moved[up, 1] -= shutting * np.maximum(moved[up, 1] - moved[low, 1] - wanted, 0)
     return True
-
-
-def _smoothstep(x: float, low: float, high: float) -> float:
-    t = min(max((x - low) / (high - low), 0.0), 1.0)
-    return t * t * (3 - 2 * t)
 
 
 def seen_through(
@@ -140,8 +136,8 @@ def seen_through(
             visibility[rows] = (1 - opening) if code in LID_GATES else opening
     for eye_gate, (lid_gate, upper, lower) in LIDS.items():
         closed = _closure(head.rig, controls, upper, lower)
-        visibility[head.gate == lid_gate] *= _smoothstep(closed, *LID_APPEARS)
-        visibility[head.gate == eye_gate] *= 1 - _smoothstep(closed, *EYE_VANISHES)
+        visibility[head.gate == lid_gate] *= smoothstep(closed, *LID_APPEARS)
+        visibility[head.gate == eye_gate] *= 1 - smoothstep(closed, *EYE_VANISHES)
     return torch.from_numpy(visibility)
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from mggtalk_cli.core.sheet import Sheet, grid_links
+from mggtalk_cli.core.image import LUMA
+from mggtalk_cli.core.interpolation import smoothstep
+from mggtalk_cli.core.sheet import Sheet, skull_sheet
 from mggtalk_cli.deform.eyes import Eye, EyePatch, patch_sheet
 
 # Lid skin and lashes lie this far before the eye's surface, cm: over the smeared lashes.
@@ -40,23 +42,17 @@ def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:
         f"lid_{eye.side}",
         patch,
         _skin(patch, margin),
-        opacity=_fade(patch.lids / margin),
+        opacity=smoothstep(patch.lids, -margin, 0.0),
         before_cm=SKIN_BEFORE_CM,
         gate=eye.lid_gate,
     )
     return [skin, _lashes(eye, patch, points_px)]
 
 
-def _fade(beyond: np.ndarray) -> np.ndarray:
-    """Return opacities: 1 on the eye (`beyond` > 0), smoothly 0 a margin outside (-1)."""
-    t = np.clip(1 + beyond, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def _skin(patch: EyePatch, margin: float) -> np.ndarray:
     """Return (h, w, 3) float32 skin colours continued over the eye from just outside the patch."""
     unknown = (patch.lids > -margin).astype(np.uint8)
-    luminance = patch.image @ np.array([0.299, 0.587, 0.114], np.float32)
+    luminance = patch.image @ LUMA
     # Brows, lashes and hair beside the eye are no skin.
     unknown |= (luminance < DARK * np.median(luminance)).astype(np.uint8)
     pixels = np.clip(patch.image * 255, 0, 255).round().astype(np.uint8)
@@ -87,19 +83,15 @@ def _lashes(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> Sheet:
     weight = np.stack([1 - t, t, np.zeros_like(t)], -1)
     # The line thins out towards the corners.
     taper = np.clip(np.minimum(where, along[-1] - where) / (0.15 * along[-1]), 0, 1)
-    valid = np.ones(shape, bool)
-    return Sheet(
-        name=f"lashes_{eye.side}",
-        positions=patch.camera.unproject(grid.astype(np.float32), depth).astype(np.float32),
-        valid=valid,
-        links=grid_links(valid),
-        color=np.broadcast_to(_lash_color(patch), (*shape, 3)).astype(np.float32).copy(),
-        opacity=(rows[:, 1:] * taper).astype(np.float32),
-        index=np.broadcast_to(index, (*shape, 3)).copy(),
-        weight=np.broadcast_to(weight, (*shape, 3)).astype(np.float32).copy(),
-        head_weight=np.ones(shape, np.float32),
-        gate=np.full(shape, eye.lid_gate, np.uint8),
-        pixel=np.full(shape, -1, np.int32),
+    return skull_sheet(
+        f"lashes_{eye.side}",
+        patch.camera.unproject(grid.astype(np.float32), depth),
+        np.ones(shape, bool),
+        np.broadcast_to(_lash_color(patch), (*shape, 3)),
+        rows[:, 1:] * taper,
+        gate=eye.lid_gate,
+        index=np.broadcast_to(index, (*shape, 3)),
+        weight=np.broadcast_to(weight, (*shape, 3)),
     )
 
 
@@ -108,5 +100,5 @@ def _lash_color(patch: EyePatch) -> np.ndarray:
     edge = patch.image[np.abs(patch.lids) < 2.5]
     if not len(edge):
         return np.full(3, 0.15, np.float32)
-    luminance = edge @ np.array([0.299, 0.587, 0.114], np.float32)
+    luminance = edge @ LUMA
     return edge[luminance <= np.percentile(luminance, 25)].mean(0)

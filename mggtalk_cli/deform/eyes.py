@@ -27,7 +27,7 @@ from mggtalk_cli.core.sheet import (
     GATE_LID_LEFT,
     GATE_LID_RIGHT,
     Sheet,
-    grid_links,
+    skull_sheet,
 )
 from mggtalk_cli.deform.aperture import signed_distance
 from mggtalk_cli.deform.binding import ring
@@ -192,21 +192,14 @@ def patch_sheet(
         gate: a GATE_ code.
         pixel: (h, w) int32 pixels of the photo that show it, None for none.
     """
-    valid = opacity > 0.02
-    nothing = np.zeros((*valid.shape, 3), np.float32)
-    none = np.full(valid.shape, -1)
-    return Sheet(
-        name=name,
-        positions=patch.camera.unproject(patch.grid, patch.depth - before_cm).astype(np.float32),
-        valid=valid,
-        links=grid_links(valid),
-        color=color.astype(np.float32),
-        opacity=(0.95 * opacity).astype(np.float32),
-        index=nothing.astype(np.int32),
-        weight=nothing,
-        head_weight=np.ones(valid.shape, np.float32),
-        gate=np.full(valid.shape, gate, np.uint8),
-        pixel=(none if pixel is None else pixel).astype(np.int32),
+    return skull_sheet(
+        name,
+        patch.camera.unproject(patch.grid, patch.depth - before_cm),
+        opacity > 0.02,
+        color,
+        0.95 * opacity,
+        gate=gate,
+        pixel=pixel,
     )
 
 

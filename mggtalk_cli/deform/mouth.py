@@ -13,7 +13,7 @@ import numpy as np
 
 from mggtalk_cli.core.camera import Camera, pixel_grid
 from mggtalk_cli.core.mesh import rasterize_mesh
-from mggtalk_cli.core.sheet import GATE_MOUTH, Sheet, grid_links
+from mggtalk_cli.core.sheet import GATE_MOUTH, Sheet, skull_sheet
 
 # Albedo of the parts under white light, sRGB 0..1.
 TEETH_RGB = (0.84, 0.81, 0.75)
@@ -141,15 +141,7 @@ def _cavity(
     positions = camera.unproject(grid, np.full(grid.shape[:2], lips + CAVITY_DEPTH_CM, np.float32))
     shape = grid.shape[:2]
     color = np.broadcast_to(tinted(CAVITY_RGB, light_rgb), (*shape, 3)).astype(np.float32)
-    nothing = np.zeros((*shape, 3), np.float32)
-    return _sheet(
-        "cavity",
-        positions.astype(np.float32),
-        np.ones(shape, bool),
-        color,
-        nothing.astype(np.int32),
-        nothing,
-    )
+    return _sheet("cavity", positions, np.ones(shape, bool), color)
 
 
 def _sheet(
@@ -157,20 +149,10 @@ def _sheet(
     positions: np.ndarray,
     valid: np.ndarray,
     color: np.ndarray,
-    index: np.ndarray,
-    weight: np.ndarray,
+    index: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
 ) -> Sheet:
-    shape = valid.shape
-    return Sheet(
-        name=name,
-        positions=positions,
-        valid=valid,
-        links=grid_links(valid),
-        color=color,
-        opacity=np.full(shape, 0.95, np.float32),
-        index=index,
-        weight=weight.astype(np.float32),
-        head_weight=np.ones(shape, np.float32),
-        gate=np.full(shape, GATE_MOUTH, np.uint8),
-        pixel=np.full(shape, -1, np.int32),
+    opacity = np.full(valid.shape, 0.95)
+    return skull_sheet(
+        name, positions, valid, color, opacity, gate=GATE_MOUTH, index=index, weight=weight
     )

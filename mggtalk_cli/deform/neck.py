@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mggtalk_cli.core.interpolation import smoothstep
+
 # Landmarks at the lowest and highest point of the face's oval.
 CHIN, FOREHEAD = 152, 10
 
@@ -35,11 +37,11 @@ def head_weight_map(positions: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     face_height = top - chin
     half_width = float(np.ptp(landmarks[:, 0])) / 2
     x, y = np.abs(positions[..., 0]), positions[..., 1]
-    vertical = 1 - _smoothstep((chin - y) / (NECK_FADE * face_height))
+    vertical = 1 - smoothstep(chin - y, 0, NECK_FADE * face_height)
     # Hair may be wide beside the face; beside the chin it lies on the shoulders.
-    high = _smoothstep((y - chin) / (0.5 * face_height))
+    high = smoothstep(y - chin, 0, 0.5 * face_height)
     reach = half_width * (REACH_CHIN + (REACH_FACE - REACH_CHIN) * high)
-    lateral = 1 - _smoothstep((x - reach) / (REACH_FADE * half_width))
+    lateral = 1 - smoothstep(x - reach, 0, REACH_FADE * half_width)
     return (vertical * lateral).astype(np.float32)
 
 
@@ -50,11 +52,6 @@ def torso_follow_map(height: int, width: int) -> np.ndarray:
     """
     x = (np.arange(width) + 0.5) / width
     y = (np.arange(height) + 0.5) / height
-    across = _smoothstep(np.minimum(x, 1 - x) / STILL_SIDES)
-    down = _smoothstep((1 - y) / STILL_BOTTOM)
+    across = smoothstep(np.minimum(x, 1 - x), 0, STILL_SIDES)
+    down = smoothstep(1 - y, 0, STILL_BOTTOM)
     return (TORSO_FOLLOW * across[None, :] * down[:, None]).astype(np.float32)
-
-
-def _smoothstep(t: np.ndarray) -> np.ndarray:
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, FaceState
+from mggtalk_cli.core.interpolation import smoothstep
 
 # Share of the driver's absolute lip shape in relative driving by video.
 ABSOLUTE_LIPS = 0.75
@@ -61,7 +62,7 @@ def retarget(
     for lid in BLINKS:
         opening = (1 - driver.beta[lid]) / max(1 - float(reference.beta[lid]), 0.3)
         if mode == "relative":
-            opening *= _open_share(opening)
+            opening *= smoothstep(opening, SHUT_AT, TRUSTED_ABOVE)
         beta[lid] = 1 - max(opening, 0.0) * (1 - source.beta[lid])
     return replace(
         driver,
@@ -76,11 +77,6 @@ def retarget(
 # Landmark networks hardly see shut eyes: a lid opening that falls to the first share of the usual
 # one is a blink's bottom, above the second one it is taken as it is.
 SHUT_AT, TRUSTED_ABOVE = 0.5, 0.8
-
-
-def _open_share(opening: float) -> float:
-    t = np.clip((opening - SHUT_AT) / (TRUSTED_ABOVE - SHUT_AT), 0, 1)
-    return float(t * t * (3 - 2 * t))
 
 
 def head_motion(target: FaceState, source: FaceState) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mggtalk_cli.core.image import LUMA
+
 # Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 # A mean gradient below this (of 1) is a flat picture: its sharpness has no ratio.
 FLAT = 1e-6

@@ -12,6 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.head.stencil import solve_stencil
 from mggtalk_cli.head.view import CHIN, FACE_OVAL, INNER_LIPS, HeadView
 
@@ -67,12 +68,6 @@ RIM_SMOOTH_CM = 0.5
 SLIT_CM = 0.7
 MOUTH_CM = 0.8
 NEGLIGIBLE = 1e-6
-
-
-def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return 0 below `low`, 1 above `high` and a smooth cubic between."""
-    t = np.clip((x - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def soft_minimum(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:

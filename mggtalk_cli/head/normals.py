@@ -10,6 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.head.depth import (
     CHEST_FADE_CM,
     FACE_BLEND_CM,
@@ -18,7 +19,6 @@ from mggtalk_cli.head.depth import (
     shrink,
     silhouette_gap,
     silhouette_trust,
-    smoothstep,
     work_size,
 )
 from mggtalk_cli.head.stencil import solve_stencil

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from mggtalk_cli.core.camera import Camera, pixel_grid
+from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.sheet import LINK_DOWN, LINK_RIGHT
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.head.depth import inner_distance, smoothstep
+from mggtalk_cli.head.depth import inner_distance
 from mggtalk_cli.head.integration import integrate_normals
 from mggtalk_cli.head.normals import normals_from_depth
 from mggtalk_cli.head.view import HeadView

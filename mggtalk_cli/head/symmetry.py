@@ -15,7 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 from mggtalk_cli.core.camera import Camera
-from mggtalk_cli.head.depth import inflate, inner_distance, smoothstep
+from mggtalk_cli.core.interpolation import smoothstep
+from mggtalk_cli.head.depth import inflate, inner_distance
 from mggtalk_cli.head.view import MATTE_THRESHOLD
 
 VOXEL_SIZE_CM = 0.3

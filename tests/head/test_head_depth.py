@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 from ellipsoid_scene import ellipsoid_head, head_view_of
 
-from mggtalk_cli.head.depth import (
-    RIM_SLOPE,
-    analytic_depth,
-    inner_distance,
-    smoothstep,
-    soft_minimum,
-)
+from mggtalk_cli.core.interpolation import smoothstep
+from mggtalk_cli.head.depth import RIM_SLOPE, analytic_depth, inner_distance, soft_minimum
 from mggtalk_cli.head.normals import analytic_normals, normals_from_depth
 from mggtalk_cli.head.view import HeadView, head_view, model_maps
 
