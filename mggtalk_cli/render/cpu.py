@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mggtalk_cli.core.parallel import even_ranges, run_all, weighted_ranges
 from mggtalk_cli.errors import BackendError
 from mggtalk_cli.render import kernels, projection
 from mggtalk_cli.render.harmonics import COEFFICIENTS
 from mggtalk_cli.render.inputs import RasterInputs, check
 from mggtalk_cli.render.lanes import LANES
 from mggtalk_cli.render.layout import DEPTH, RADIX, RADIX_BITS, RECORD, TILE_ROWS
-from mggtalk_cli.render.threads import even_ranges, run_all, weighted_ranges
 
 _log = logging.getLogger("mggtalk")
 _local = threading.local()

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from mggtalk_cli.core.parallel import jit
 from mggtalk_cli.render import lanes, layout, reference
 from mggtalk_cli.render.lanes import LANES, spread
 from mggtalk_cli.render.layout import (
@@ -28,11 +29,10 @@ from mggtalk_cli.render.layout import (
     X_LO,
     Y_HI,
     Y_LO,
-    jit,
 )  # fmt: skip
 
 # See projection.SOURCES: numba's cache would not notice a change in these files.
-SOURCES = "e46b98f3c6e5"
+SOURCES = "9197c328c8e2"
 
 # How often, in Gaussians, a tile looks whether all its pixels are finished.
 CHECK_EVERY = 32

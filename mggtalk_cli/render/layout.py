@@ -1,4 +1,4 @@
-"""How a projected Gaussian lies in memory, the thresholds, and how kernels are compiled.
+"""How a projected Gaussian lies in memory, and the thresholds.
 
 A projected Gaussian is one 64-byte record. Its footprint is kept in Cholesky form,
 alpha = 2^(log2 o - u^2 - v^2) with u = l11 dx + l21 dy, v = l22 dy: no cancellation for thin
@@ -8,8 +8,6 @@ Gaussians, and the exponent never exceeds log2(opacity).
 from __future__ import annotations
 
 import math
-
-import numba
 
 from mggtalk_cli.render.reference import ALPHA_MIN
 
@@ -28,6 +26,3 @@ RED, GREEN, BLUE, DEPTH, HALF_HEIGHT = 8, 9, 10, 11, 12
 RECORD = 16
 
 LOG2_ALPHA_MIN = math.log2(ALPHA_MIN)
-
-# "contract" allows fused multiply-adds, nothing that changes results between thread counts.
-jit = numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")

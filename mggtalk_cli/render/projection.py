@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from mggtalk_cli.core.parallel import jit
 from mggtalk_cli.render.harmonics import sh_basis
 from mggtalk_cli.render.lanes import LANES
 from mggtalk_cli.render.layout import (
@@ -28,13 +29,12 @@ from mggtalk_cli.render.layout import (
     X_LO,
     Y_HI,
     Y_LO,
-    jit,
 )  # fmt: skip
 from mggtalk_cli.render.reference import ALPHA_MIN, VIEW_MARGIN
 
 # numba's cache watches only the file a kernel stands in. This fingerprint of the files the kernels
 # take constants and code from is checked by a test, so that a change there changes this file too.
-SOURCES = "e46b98f3c6e5"
+SOURCES = "9197c328c8e2"
 
 # Rounding slack of a footprint's box, px: a box too large costs time, one too small costs pixels.
 BOX_SLACK = 1e-3

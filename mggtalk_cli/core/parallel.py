@@ -1,7 +1,8 @@
-"""Splits a kernel's range over Python threads; the kernels release the GIL.
+"""Compiled kernels on several threads: `jit` compiles one, `run_all` splits its range.
 
-Own threads instead of numba's parallel layer: two Python threads may render at once, a forked
-child gets fresh threads, and the number follows `torch.get_num_threads()` at each call.
+Kernels release the GIL, so ordinary Python threads do. Own threads instead of numba's parallel
+layer: two Python threads may compute at once, a forked child gets fresh threads, and callers pass
+the number, `torch.get_num_threads()`, at each call.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numba
 import numpy as np
+
+# "contract" allows fused multiply-adds, nothing that changes results between thread counts.
+jit = numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}
@@ -59,7 +64,7 @@ def run_all(tasks: list[Callable[[], Any]], threads: int) -> list[Any]:
     with _lock:
         pool = _pools.get(threads)
         if pool is None:
-            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "mggtalk-render")
+            pool = _pools[threads] = ThreadPoolExecutor(threads - 1, "mggtalk-kernels")
     waiting = iter(enumerate(tasks))
     results: list[Any] = [None] * len(tasks)
     taking = threading.Lock()
