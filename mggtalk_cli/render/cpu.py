@@ -1,8 +1,7 @@
-"""The fast CPU renderer: projects, sorts by depth, bins into tiles and blends, in float32.
+"""The CPU back end: compiled kernels, forward and backward, inside a torch.autograd.Function.
 
-One global radix sort by depth, then stable counting into tiles, so every tile's list is in depth
-order without sorting pairs. Results are the same bits for any number of threads. Several Python
-threads may render at once: each has its own workspace, kept between frames.
+Float32 in and out. Deterministic: the same inputs give the same bits, images and gradients, for any
+number of threads. Several Python threads may render at once.
 """
 
 from __future__ import annotations
@@ -10,91 +9,42 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-from mggtalk_cli.core.parallel import even_ranges, run_all, weighted_ranges
 from mggtalk_cli.errors import BackendError
-from mggtalk_cli.render import kernels, projection
-from mggtalk_cli.render.harmonics import COEFFICIENTS
+from mggtalk_cli.render import backward, blend_gradients, forward, projection
+from mggtalk_cli.render.forward import Clock, Scratch, Shapes, View
 from mggtalk_cli.render.inputs import RasterInputs, check
-from mggtalk_cli.render.lanes import LANES
-from mggtalk_cli.render.layout import DEPTH, RADIX, RADIX_BITS, RECORD, TILE_ROWS
 
 _log = logging.getLogger("mggtalk")
-_local = threading.local()
 _warm_lock = threading.Lock()
-_warm = False
+_warm: set[bool] = set()
 
-# Blending work is cut finer than the threads, so that none waits long for the others.
-BLEND_PARTS_PER_THREAD = 8
-# Tile lists are indexed by 32-bit integers; this many pairs take 8 GB.
-MAX_PAIRS = 2**31 - 1
-
-
-class Sorted(NamedTuple):
-    """One camera's visible Gaussians: projected, sorted and binned."""
-
-    records: np.ndarray  # (N, RECORD) float32; rows of culled Gaussians are undefined
-    lists: np.ndarray  # (pairs,) int32 Gaussians of each tile, nearest first
-    offsets: np.ndarray  # (tiles + 1,) int64 where each tile's list begins
-    visible: int
-
-
-class Clock:
-    """Adds up milliseconds per stage."""
-
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Book the time since the last lap under `stage`."""
-        now = time.perf_counter()
-        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + 1e3 * (now - self._last)
-        self._last = now
+# Inputs that gradients reach, in the order of `_Rasterize`.
+DIFFERENTIABLE = (
+    *("means", "quats", "scales", "covars", "tangents", "opacities", "colors", "viewmats", "Ks"),
+    "backgrounds",
+)
 
 
 def rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
     """Return colors (C, H, W, D), alphas (C, H, W, 1) and meta of checked inputs.
 
-    Meta holds `visible` (Gaussians per camera), `pairs` (Gaussian-tile pairs per camera) and
-    `milliseconds` per stage.
+    Gradients reach means, quats, scales, covars, tangents, opacities, colors, viewmats, Ks and
+    backgrounds. Meta holds `visible` (Gaussians per camera), `pairs` (Gaussian-tile pairs per
+    camera) and `milliseconds` per stage, those of a backward pass added when it has run.
 
     Raises:
-        BackendError: inputs are not float32 on the CPU, or need gradients.
+        BackendError: inputs are not float32 on the CPU.
     """
     _refuse(inputs)
-    warm_up()
+    warm_up(gradients=_differentiable(inputs))
     return _rasterize(inputs)
-
-
-def _rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
-    cameras = inputs.viewmats.shape[0]
-    base = 3 if inputs.sh_degree is not None else inputs.colors.shape[-1]
-    channels = base * inputs.has_color + inputs.has_depth
-    colors = torch.empty(cameras, inputs.height, inputs.width, channels)
-    alphas = torch.empty(cameras, inputs.height, inputs.width, 1)
-    meta: dict[str, Any] = {"backend": "cpu", "visible": [], "pairs": []}
-    clock = Clock()
-    threads = max(1, torch.get_num_threads())
-    kind, shapes = _shapes(inputs, threads)
-    for camera in range(cameras):
-        seen = _camera_colors(inputs, camera, threads)
-        clock.lap("prepare")
-        frame = _sort(inputs, camera, kind, shapes, seen, threads, clock)
-        _blend(inputs, camera, frame, seen, colors[camera], alphas[camera], threads)
-        clock.lap("blend")
-        meta["visible"].append(frame.visible)
-        meta["pairs"].append(len(frame.lists))
-    if inputs.render_mode.endswith("ED"):
-        colors[..., -1:] /= alphas.clamp_min(1e-10)
-    meta["milliseconds"] = clock.milliseconds
-    return colors, alphas, meta
 
 
 def _refuse(inputs: RasterInputs) -> None:
@@ -106,203 +56,143 @@ def _refuse(inputs: RasterInputs) -> None:
             )
         if tensor.device.type != "cpu":
             raise BackendError(f"backend 'cpu' cannot read {name} on {tensor.device}: move it")
-        if tensor.requires_grad and torch.is_grad_enabled():
-            raise BackendError(
-                f"backend 'cpu' has no gradients yet, {name} requires one: use "
-                "backend='reference' or torch.no_grad()"
-            )
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+def _differentiable(inputs: RasterInputs) -> bool:
+    """Return whether a backward pass may follow."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in inputs.tensors().values())
 
 
-def _workspace(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return this thread's scratch array `name`; it is kept and grows, contents undefined."""
-    arrays = vars(_local).setdefault("arrays", {})
-    size = int(np.prod(shape))
-    held = arrays.get(name)
-    if held is None or held.size < size:
-        held = arrays[name] = np.empty(size, dtype)
-    return held[:size].reshape(shape)
+def _rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
+    meta: dict[str, Any] = {"backend": "cpu", "visible": [], "pairs": []}
+    if _differentiable(inputs):
+        given = [getattr(inputs, name) for name in DIFFERENTIABLE]
+        colors, alphas = _Rasterize.apply(inputs, meta, *given)
+    else:
+        colors, alphas, _ = _forward(inputs, meta, keep=False)
+    if inputs.render_mode.endswith("ED"):
+        depth = colors[..., -1:] / alphas.clamp_min(1e-10)
+        colors = torch.cat([colors[..., :-1], depth], -1)
+    return colors, alphas, meta
 
 
-def _shapes(inputs: RasterInputs, threads: int) -> tuple[int, np.ndarray]:
-    """Return the kernels' kind of shape (2 or 3 vectors, 0 covariance) and its flat rows."""
-    count = inputs.means.shape[0]
+@dataclass(frozen=True)
+class _Kept:
+    """What the backward pass needs of the forward pass; `lent` is the memory it lies in."""
+
+    shapes: Shapes
+    views: list[View]
+    lent: list[Scratch]
+
+
+def _forward(
+    inputs: RasterInputs, meta: dict[str, Any], *, keep: bool
+) -> tuple[Tensor, Tensor, _Kept]:
+    """Return colours (depth not yet divided by alpha), alphas, and views if they are to keep."""
+    cameras = inputs.viewmats.shape[0]
+    base = 3 if inputs.sh_degree is not None else inputs.colors.shape[-1]
+    channels = base * inputs.has_color + inputs.has_depth
+    colors = torch.empty(cameras, inputs.height, inputs.width, channels)
+    alphas = torch.empty(cameras, inputs.height, inputs.width, 1)
+    clock = Clock()
+    meta["milliseconds"] = clock.milliseconds
+    scratch = Scratch()
+    kept = _Kept(forward.shapes_of(inputs, scratch), [], [scratch])
+    tiles_x = forward.tiles_of(inputs.width, inputs.height)[0]
+    for camera in range(cameras):
+        scratch = Scratch() if keep and camera else scratch
+        view = forward.view_of(inputs, camera, kept.shapes, scratch, clock)
+        background = forward.array(inputs.background(camera, channels))
+        picture = (colors[camera].numpy(), alphas[camera, ..., 0].numpy())
+        forward.blend(view, background, *picture, tiles_x)
+        clock.lap("blend")
+        meta["visible"].append(len(view.order))
+        meta["pairs"].append(len(view.lists))
+        if keep:
+            kept.views.append(view)
+            kept.lent.append(scratch)
+    return colors, alphas, kept
+
+
+class _Rasterize(torch.autograd.Function):
+    """The renderer to torch: which tensors go in, which gradients come out."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, inputs: RasterInputs, meta: dict[str, Any], *given: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return colours and alphas."""
+        colors, alphas, ctx.kept = _forward(inputs, meta, keep=True)
+        present = {n: t for n, t in zip(DIFFERENTIABLE, given, strict=True) if t is not None}
+        ctx.names = tuple(present)
+        ctx.meta = meta
+        ctx.rest = replace(inputs, **dict.fromkeys(DIFFERENTIABLE))
+        ctx.save_for_backward(colors, alphas, *present.values())
+        return colors, alphas
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_colors: Tensor, d_alphas: Tensor) -> Any:  # type: ignore[override]
+        """Return the gradients of all inputs that have one."""
+        colors, alphas, *given = ctx.saved_tensors
+        inputs = replace(ctx.rest, **dict(zip(ctx.names, given, strict=True)))
+        kept: _Kept = ctx.kept
+        clock = Clock(ctx.meta["milliseconds"])
+        found = backward.Gradients(inputs, kept.shapes)
+        for camera, view in enumerate(kept.views):
+            planes = (colors[camera], alphas[camera, ..., 0])
+            planes += (d_colors[camera], d_alphas[camera, ..., 0])
+            image = backward.ImageGradient(*(forward.array(plane) for plane in planes))
+            backward.add_camera(found, inputs, camera, kept.shapes, view, image, clock)
+        return None, None, *_by_name(ctx, inputs, found)
+
+
+def _by_name(ctx: FunctionCtx, inputs: RasterInputs, found: backward.Gradients) -> list[Any]:
+    """Return the gradients in the order of `DIFFERENTIABLE`, None where there is none."""
+    named = {name: getattr(found, name, None) for name in DIFFERENTIABLE}
     if inputs.covars is not None:
-        return 0, _array(inputs.covars).reshape(count, 9)
-    if inputs.tangents is not None:
-        return 2, _array(inputs.tangents).reshape(count, 6)
-    axes = _workspace("axes", (count, 9), np.float32)
-    quats, scales = _array(inputs.quats), _array(inputs.scales)
-    tasks = [
-        partial(projection.axes_from_quats, begin, end, quats, scales, axes)
-        for begin, end in even_ranges(count, threads)
+        named["covars"] = found.shapes.reshape(-1, 3, 3)
+    elif inputs.tangents is not None:
+        named["tangents"] = found.shapes.reshape(-1, 2, 3)
+    else:
+        named["quats"], named["scales"] = backward.quats_and_scales(inputs, found.shapes)
+    wanted = ctx.needs_input_grad[2:]  # type: ignore[attr-defined]
+    return [
+        None if value is None or not needed else torch.from_numpy(value)
+        for value, needed in zip(named.values(), wanted, strict=True)
     ]
-    run_all(tasks, threads)
-    return 3, axes
 
 
-def _camera_colors(inputs: RasterInputs, camera: int, threads: int) -> np.ndarray:
-    """Return the float32 colours (N, D) one camera sees; D = 0 for depth alone."""
-    count = inputs.means.shape[0]
-    if not inputs.has_color:
-        return np.empty((count, 0), np.float32)
-    given = _array(inputs.camera_colors(camera))
-    if inputs.sh_degree is None:
-        return given
-    colors = _workspace("colors", (count, 3), np.float32)
-    position = np.linalg.inv(_array(inputs.viewmats[camera]).astype(np.float64))[:3, 3].copy()
-    terms, means = COEFFICIENTS[inputs.sh_degree], _array(inputs.means)
-    tasks = [
-        partial(projection.evaluate_harmonics, begin, end, means, position, given, terms, colors)
-        for begin, end in even_ranges(count, threads)
-    ]
-    run_all(tasks, threads)
-    return colors
-
-
-def _sort(  # type: ignore[no-untyped-def]
-    inputs: RasterInputs, camera: int, kind, shapes, colors, threads: int, clock: Clock
-) -> Sorted:
-    """Project the Gaussians, sort the visible ones by depth and bin them into tiles."""
-    count = inputs.means.shape[0]
-    view, K = _array(inputs.viewmats[camera]), _array(inputs.Ks[camera])
-    pose = projection.camera_vector(view, K, inputs.width, inputs.height)
-    settings = np.array(
-        [inputs.width, inputs.height, inputs.near_plane, inputs.far_plane, inputs.eps2d,
-         inputs.rasterize_mode == "antialiased"], np.float64,
-    )  # fmt: skip
-    records = _workspace("records", (count, RECORD), np.float32)
-    boxes = _workspace("boxes", (count, 4), np.int16)
-    keys = [_workspace(f"keys{i}", (count,), np.uint32) for i in (0, 1)]
-    orders = [_workspace(f"order{i}", (count,), np.int32) for i in (0, 1)]
-    arrays = (_array(inputs.means), shapes, kind, float(inputs.tangent_eps))
-    arrays += (_array(inputs.opacities), colors, pose, settings, records, boxes, keys[0], orders[0])
-    ranges = even_ranges(count, threads)
-    found = run_all([partial(projection.project, *r, *arrays) for r in ranges], threads)
-    clock.lap("project")
-    ranges = [(r[0], r[0] + f[0]) for r, f in zip(ranges, found, strict=True)]
-    visible = sum(f[0] for f in found)
-    low, high = min(f[1] for f in found), max(f[2] for f in found)
-    order = _radix_sort(keys, orders, ranges, visible, low, high - low, threads)
-    clock.lap("sort")
-    lists, offsets = _bin(order, boxes, inputs.width, inputs.height, threads)
-    clock.lap("bin")
-    return Sorted(records, lists, offsets, visible)
-
-
-def _places(counts: np.ndarray) -> np.ndarray:
-    """Return where each part's items of each bin go, (parts, bins), from counts (parts, bins).
-
-    Bins follow each other; within a bin the parts do: the order is kept for any number of parts.
-    """
-    by_bin = np.ascontiguousarray(counts.T).ravel().astype(np.int64)
-    return np.ascontiguousarray((np.cumsum(by_bin) - by_bin).reshape(counts.shape[::-1]).T)
-
-
-def _radix_sort(  # type: ignore[no-untyped-def]
-    keys, orders, ranges, visible: int, low: int, spread: int, threads: int
-) -> np.ndarray:
-    """Return the visible Gaussians by increasing key; ranges say where they lie in keys[0].
-
-    Only the digits in which the keys differ are sorted: a head needs two passes, not three.
-    """
-    passes = max(1, -(-max(spread, 0).bit_length() // RADIX_BITS))
-    source = 0
-    counts = _workspace("digits", (len(ranges), RADIX), np.int32)
-    for number in range(passes):
-        key, order, shift = keys[source], orders[source], number * RADIX_BITS
-        tasks = [
-            partial(kernels.radix_count, *r, key, low, shift, counts[part])
-            for part, r in enumerate(ranges)
-        ]
-        run_all(tasks, threads)
-        starts = _places(counts)
-        outputs = (keys[1 - source], orders[1 - source])
-        tasks = [
-            partial(kernels.radix_scatter, *r, key, order, low, shift, starts[part], *outputs)
-            for part, r in enumerate(ranges)
-        ]
-        run_all(tasks, threads)
-        source = 1 - source
-        ranges = even_ranges(visible, len(ranges))
-    return orders[source][:visible]
-
-
-def _bin(  # type: ignore[no-untyped-def]
-    order, boxes, width: int, height: int, threads: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return each tile's Gaussians, nearest first, as one list and the tiles' offsets in it."""
-    tiles_x, tiles_y = _tiles(width, height)
-    ranges = even_ranges(len(order), threads)
-    counts = _workspace("tiles", (len(ranges), tiles_x * tiles_y), np.int32)
-    tasks = [
-        partial(kernels.tile_count, *r, order, boxes, tiles_x, counts[part])
-        for part, r in enumerate(ranges)
-    ]
-    run_all(tasks, threads)
-    pairs = int(counts.sum(dtype=np.int64))
-    if pairs > MAX_PAIRS:
-        raise BackendError(
-            f"{len(order)} Gaussians touch {pairs} tiles, more than {MAX_PAIRS}: render smaller "
-            "or fewer Gaussians"
-        )
-    starts = _places(counts)
-    offsets = np.append(starts[0], pairs)
-    lists = _workspace("lists", (pairs,), np.int32)
-    tasks = [
-        partial(kernels.tile_scatter, *r, order, boxes, tiles_x, starts[part], lists)
-        for part, r in enumerate(ranges)
-    ]
-    run_all(tasks, threads)
-    return lists, offsets
-
-
-def _tiles(width: int, height: int) -> tuple[int, int]:
-    return -(-width // LANES), -(-height // TILE_ROWS)
-
-
-def _blend(  # type: ignore[no-untyped-def]
-    inputs: RasterInputs, camera: int, frame: Sorted, seen, colors, alphas, threads: int
-) -> None:
-    """Blend one camera's tiles into colors (H, W, D) and alphas (H, W, 1)."""
-    channels = colors.shape[-1]
-    kernel, features = kernels.blend_rgb, ()
-    if not (channels == 3 and inputs.has_color and not inputs.has_depth):
-        depth = frame.records[:, DEPTH : DEPTH + 1]
-        parts = [seen, depth] if inputs.has_depth else [seen]
-        kernel, features = kernels.blend_features, (np.concatenate(parts, 1),)
-    background = _array(inputs.background(camera, channels))
-    lists = (frame.offsets, frame.lists, frame.records, *features)
-    arrays = (_tiles(inputs.width, inputs.height)[0], *lists, background)
-    outputs = (colors.numpy(), alphas[..., 0].numpy())
-    ranges = weighted_ranges(
-        # a tile costs something even without Gaussians
-        frame.offsets + np.arange(len(frame.offsets)),
-        threads * BLEND_PARTS_PER_THREAD if threads > 1 else 1,
-    )
-    run_all([partial(kernel, *r, *arrays, *outputs) for r in ranges], threads)
-
-
-def warm_up() -> None:
+def warm_up(*, gradients: bool = False) -> None:
     """Load the compiled kernels, or compile them once per machine (some seconds, announced).
 
     Renders two Gaussians in every way that has its own kernel. Cheap after the first call.
+
+    Args:
+        gradients: those of the backward pass, which need the forward ones too.
     """
-    global _warm
     with _warm_lock:
-        if _warm:
-            return
-        begin = time.perf_counter()
-        first = projection.axes_from_quats
-        for number, scene in enumerate(_tiny_scenes()):
+        for backwards in (False, True)[: 1 + gradients]:
+            if backwards not in _warm:
+                _compile(backwards)
+                _warm.add(backwards)
+
+
+def _compile(backwards: bool) -> None:
+    begin = time.perf_counter()
+    first = blend_gradients.pair_counts if backwards else projection.axes_from_quats
+    what = "gradients of the CPU renderer" if backwards else "CPU renderer"
+    for number, scene in enumerate(_tiny_scenes()):
+        if backwards:
+            with torch.enable_grad():
+                means = scene.means.clone().requires_grad_()
+                colors, _, _ = _rasterize(replace(scene, means=means))
+            colors.sum().backward()
+        else:
             _rasterize(scene)
-            if number == 0 and sum(first.stats.cache_misses.values()):
-                _log.info("compiling the CPU renderer (once on this machine, some seconds)")
-        _log.debug("CPU renderer ready after %.2f s", time.perf_counter() - begin)
-        _warm = True
+        if number == 0 and sum(first.stats.cache_misses.values()):
+            _log.info("compiling the %s (once on this machine, some seconds)", what)
+    _log.debug("%s ready after %.2f s", what, time.perf_counter() - begin)
 
 
 def _tiny_scenes() -> list[RasterInputs]:

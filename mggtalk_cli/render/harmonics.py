@@ -41,3 +41,44 @@ def sh_basis(x, y, z):  # type: ignore[no-untyped-def]
         C3_Z_X2 * z * (xx - yy),
         -C3_X3 * x * (xx - 3.0 * yy),
     )
+
+
+def sh_basis_gradient(x, y, z):  # type: ignore[no-untyped-def]
+    """Return d/dx, d/dy and d/dz of the 16 basis polynomials, each as a tuple.
+
+    Args:
+        x: as in `sh_basis`; the polynomials are those written there, not restricted to the sphere.
+        y: the same.
+        z: the same.
+    """
+    zero, xx, yy, zz = 0.0 * x, x * x, y * y, z * z
+    return (
+        (
+            *(zero, zero, zero, zero - C1),
+            *(C2_XY * y, zero, -2.0 * C2_Z2 * x, -C2_XY * z, 2.0 * C2_X2 * x),
+            *(-6.0 * C3_X3 * x * y, C3_XYZ * y * z, 2.0 * C3_XZ2 * x * y, -6.0 * C3_Z3 * x * z),
+            *(
+                -C3_XZ2 * (4.0 * zz - 3.0 * xx - yy),
+                2.0 * C3_Z_X2 * x * z,
+                -3.0 * C3_X3 * (xx - yy),
+            ),
+        ),
+        (
+            *(zero, zero - C1, zero, zero),
+            *(C2_XY * x, -C2_XY * z, -2.0 * C2_Z2 * y, zero, -2.0 * C2_X2 * y),
+            *(-3.0 * C3_X3 * (xx - yy), C3_XYZ * x * z, -C3_XZ2 * (4.0 * zz - xx - 3.0 * yy)),
+            *(-6.0 * C3_Z3 * y * z, 2.0 * C3_XZ2 * x * y, -2.0 * C3_Z_X2 * y * z),
+            6.0 * C3_X3 * x * y,
+        ),
+        (
+            *(zero, zero, zero + C1, zero),
+            *(zero, -C2_XY * y, 4.0 * C2_Z2 * z, -C2_XY * x, zero),
+            *(
+                zero,
+                C3_XYZ * x * y,
+                -8.0 * C3_XZ2 * y * z,
+                C3_Z3 * (6.0 * zz - 3.0 * xx - 3.0 * yy),
+            ),
+            *(-8.0 * C3_XZ2 * x * z, C3_Z_X2 * (xx - yy), zero),
+        ),
+    )

@@ -32,7 +32,7 @@ from mggtalk_cli.render.layout import (
 )  # fmt: skip
 
 # See projection.SOURCES: numba's cache would not notice a change in these files.
-SOURCES = "9197c328c8e2"
+SOURCES = "3be2e39ccf9b"
 
 # How often, in Gaussians, a tile looks whether all its pixels are finished.
 CHECK_EVERY = 32

@@ -91,6 +91,8 @@ def _operation(op, emit, result=lanes):  # type: ignore[no-untyped-def]
 _operation(operator.add, lambda b, x, y: b.fadd(x, y, flags=("contract",)))
 _operation(operator.sub, lambda b, x, y: b.fsub(x, y, flags=("contract",)))
 _operation(operator.mul, lambda b, x, y: b.fmul(x, y, flags=("contract",)))
+_operation(operator.truediv, lambda b, x, y: b.fdiv(x, y))
+_operation(operator.lt, lambda b, x, y: b.fcmp_ordered("<", x, y), lanes_mask)
 _operation(operator.gt, lambda b, x, y: b.fcmp_ordered(">", x, y), lanes_mask)
 _operation(operator.ge, lambda b, x, y: b.fcmp_ordered(">=", x, y), lanes_mask)
 
@@ -196,6 +198,58 @@ def any_positive(typing_context, value):  # type: ignore[no-untyped-def]
         return cgutils.is_not_null(builder, bits)
 
     return types.boolean(lanes), codegen
+
+
+def _folded(builder: ir.IRBuilder, left: ir.Value, right: ir.Value) -> ir.Value:
+    """Return sums of neighbours: those of `left`, then those of `right`."""
+    evens, odds = range(0, 2 * LANES, 2), range(1, 2 * LANES, 2)
+    parts = (
+        builder.shuffle_vector(
+            left, right, ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(which))
+        )
+        for which in (evens, odds)
+    )
+    return builder.fadd(*parts)
+
+
+@intrinsic
+def total(typing_context, value):  # type: ignore[no-untyped-def]
+    """Return the sum of the eight numbers."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        folded = args[0]
+        for _ in range(3):
+            folded = _folded(builder, folded, folded)
+        return builder.extract_element(folded, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(lanes), codegen
+
+
+@intrinsic
+def totals(typing_context, a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
+    """Return the sums of eight values: lane k is the sum of value k, added as `total` does."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        row = list(args)
+        while len(row) > 1:
+            pairs = zip(row[::2], row[1::2], strict=True)
+            row = [_folded(builder, left, right) for left, right in pairs]
+        return row[0]
+
+    return lanes(*[lanes] * LANES), codegen
+
+
+@intrinsic
+def store_at(typing_context, array, place, value):  # type: ignore[no-untyped-def]
+    """Write `value` to array[place: place + 8] of a contiguous one-dimensional float32 array."""
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), _VECTOR.as_pointer())
+        builder.store(args[2], pointer, align=_UNALIGNED)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, lanes), codegen
 
 
 @intrinsic

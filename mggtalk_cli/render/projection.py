@@ -34,7 +34,7 @@ from mggtalk_cli.render.reference import ALPHA_MIN, VIEW_MARGIN
 
 # numba's cache watches only the file a kernel stands in. This fingerprint of the files the kernels
 # take constants and code from is checked by a test, so that a change there changes this file too.
-SOURCES = "9197c328c8e2"
+SOURCES = "3be2e39ccf9b"
 
 # Rounding slack of a footprint's box, px: a box too large costs time, one too small costs pixels.
 BOX_SLACK = 1e-3

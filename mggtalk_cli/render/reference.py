@@ -105,7 +105,8 @@ def camera_colors(inputs: RasterInputs, camera: int) -> Tensor:
     colors = inputs.camera_colors(camera)
     if inputs.sh_degree is None:
         return colors
-    position = torch.linalg.inv(inputs.viewmats[camera])[:3, 3]
+    view = inputs.viewmats[camera]
+    position = -torch.linalg.solve(view[:3, :3], view[:3, 3])
     directions = torch.nn.functional.normalize(inputs.means - position, dim=-1)
     terms = COEFFICIENTS[inputs.sh_degree]
     basis = torch.stack(sh_basis(*directions.unbind(-1))[:terms], -1)

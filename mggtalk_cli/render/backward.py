@@ -1,0 +1,187 @@
+"""The CPU renderer backward: gradients of one camera's image -> gradients of what it shows."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from mggtalk_cli.core.parallel import even_ranges, run_all
+from mggtalk_cli.render import blend_gradients, projection_gradients
+from mggtalk_cli.render.blend_gradients import MOMENTS
+from mggtalk_cli.render.forward import (
+    Clock,
+    Scratch,
+    Shapes,
+    View,
+    array,
+    camera_position,
+    threads_now,
+    tile_ranges,
+    tiles_of,
+)
+from mggtalk_cli.render.harmonics import COEFFICIENTS
+from mggtalk_cli.render.inputs import RasterInputs
+
+# Sums over all Gaussians (the camera's gradients) are taken in chunks of this many, then over the
+# chunks in order: the same bits for any number of threads.
+CHUNK = 8192
+
+
+class ImageGradient(NamedTuple):
+    """One camera's picture as it was returned, and the gradients that come in."""
+
+    colors: np.ndarray  # (H, W, D) float32
+    alphas: np.ndarray  # (H, W)
+    d_colors: np.ndarray  # (H, W, D)
+    d_alphas: np.ndarray  # (H, W)
+
+
+class Gradients:
+    """Gradients of all inputs, zero at first; every camera adds its own.
+
+    Attributes:
+        means: (N, 3) float32.
+        shapes: (N, 4, 6 or 9) float32, of the rows of `Shapes`.
+        opacities: (N,) float32.
+        colors: as the inputs' colors.
+        viewmats: (C, 4, 4) float32.
+        Ks: (C, 3, 3) float32.
+        backgrounds: (C, D) float32.
+    """
+
+    def __init__(self, inputs: RasterInputs, shapes: Shapes) -> None:
+        count = inputs.means.shape[0]
+        self.means = np.zeros((count, 3), np.float32)
+        self.shapes = np.zeros(shapes.rows.shape, np.float32)
+        self.opacities = np.zeros(count, np.float32)
+        self.colors = np.zeros(tuple(inputs.colors.shape), np.float32)
+        self.viewmats = np.zeros(tuple(inputs.viewmats.shape), np.float32)
+        self.Ks = np.zeros(tuple(inputs.Ks.shape), np.float32)
+        held = inputs.backgrounds
+        self.backgrounds = None if held is None else np.zeros(tuple(held.shape), np.float32)
+
+
+def add_camera(
+    gradients: Gradients,
+    inputs: RasterInputs,
+    camera: int,
+    shapes: Shapes,
+    view: View,
+    image: ImageGradient,
+    clock: Clock,
+) -> None:
+    """Add what one camera's picture says about every input."""
+    if gradients.backgrounds is not None and inputs.has_color:
+        channels = gradients.backgrounds.shape[1]
+        rest = (1.0 - image.alphas)[..., None] * image.d_colors[..., :channels]
+        gradients.backgrounds[camera] = rest.sum((0, 1), dtype=np.float64)
+    scratch = Scratch()
+    counts, first, sums = _sums(inputs, view, image, scratch)
+    clock.lap("backward: blend")
+    d_seen = scratch.array("d_seen", view.seen.shape, np.float32)
+    _project(gradients, inputs, camera, shapes, view, (counts, first, sums), d_seen)
+    if inputs.has_color:
+        _colors(gradients, inputs, camera, view, d_seen)
+    clock.lap("backward: project")
+
+
+def _sums(
+    inputs: RasterInputs, view: View, image: ImageGradient, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each Gaussian's number of tiles, its first pair, and the sums of all pairs."""
+    count, threads = len(view.boxes), threads_now()
+    counts = scratch.array("counts", (count,), np.int32)
+    counts[:] = 0
+    ranges = even_ranges(len(view.order), threads)
+    arrays = (view.order, view.boxes, counts)
+    run_all([partial(blend_gradients.pair_counts, *r, *arrays) for r in ranges], threads)
+    first = np.cumsum(counts, dtype=np.int64)
+    first -= counts
+    columns = MOMENTS + image.colors.shape[-1]
+    sums = scratch.array("sums", (len(view.lists) * columns,), np.float32)
+    kernel, blended = blend_gradients.blend_rgb_gradients, (view.records,)
+    if view.features is not None:
+        kernel = blend_gradients.blend_feature_gradients
+        blended = (view.records, view.features)
+    tiles_x = tiles_of(inputs.width, inputs.height)[0]
+    arrays = (tiles_x, view.offsets, view.lists, *blended, view.boxes, first, *image, sums)
+    run_all([partial(kernel, *r, *arrays) for r in tile_ranges(view)], threads)
+    return counts, first, sums
+
+
+def _project(
+    gradients: Gradients,
+    inputs: RasterInputs,
+    camera: int,
+    shapes: Shapes,
+    view: View,
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    d_seen: np.ndarray,
+) -> None:
+    """Add the gradients of means, shapes, opacities and the camera; write those of the colours."""
+    chunks = _chunks(len(view.boxes))
+    columns = MOMENTS + view.seen.shape[1] + inputs.has_depth
+    totals = np.empty((len(chunks), columns))
+    d_camera = np.zeros((len(chunks), 16))
+    arrays = (
+        array(inputs.means), shapes.rows, shapes.kind, shapes.eps, array(inputs.opacities),
+        view.camera, view.settings, *pairs, inputs.has_depth,
+    )  # fmt: skip
+    outputs = (gradients.means, gradients.shapes, gradients.opacities, d_seen)
+    kernel = projection_gradients.project_gradients
+    tasks = [
+        partial(kernel, *chunk, *arrays, totals[number], *outputs, d_camera[number])
+        for number, chunk in enumerate(chunks)
+    ]
+    run_all(tasks, threads_now())
+    d_camera = d_camera.sum(0)
+    gradients.viewmats[camera, :3, :3] += d_camera[:9].reshape(3, 3)
+    gradients.viewmats[camera, :3, 3] += d_camera[9:12]
+    gradients.Ks[camera, (0, 1, 0, 1), (0, 1, 2, 2)] += d_camera[12:16]
+
+
+def _colors(
+    gradients: Gradients, inputs: RasterInputs, camera: int, view: View, d_seen: np.ndarray
+) -> None:
+    """Add the gradients of colours; through harmonics also those of means and the camera."""
+    per_camera = gradients.colors.ndim == (3 if inputs.sh_degree is None else 4)
+    d_colors = gradients.colors[camera] if per_camera else gradients.colors
+    if inputs.sh_degree is None:
+        d_colors += d_seen
+        return
+    chunks = _chunks(len(d_seen))
+    d_position = np.zeros((len(chunks), 3))
+    position = camera_position(inputs, camera)
+    arrays = (
+        array(inputs.means), position, array(inputs.camera_colors(camera)),
+        COEFFICIENTS[inputs.sh_degree], view.seen, d_seen, gradients.means, d_colors,
+    )  # fmt: skip
+    kernel = projection_gradients.harmonics_gradients
+    tasks = [
+        partial(kernel, *chunk, *arrays, d_position[number]) for number, chunk in enumerate(chunks)
+    ]
+    run_all(tasks, threads_now())
+    # position = -A^-1 t of the view's rotation A and translation t
+    rotation = array(inputs.viewmats[camera]).astype(np.float64)[:3, :3]
+    pulled = np.linalg.solve(rotation.T, d_position.sum(0))
+    gradients.viewmats[camera, :3, :3] -= np.outer(pulled, position)
+    gradients.viewmats[camera, :3, 3] -= pulled
+
+
+def _chunks(count: int) -> list[tuple[int, int]]:
+    return [(begin, min(begin + CHUNK, count)) for begin in range(0, count, CHUNK)]
+
+
+def quats_and_scales(inputs: RasterInputs, d_axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of quaternions (N, 4) and scales (N, 3) from those of their axes."""
+    assert inputs.quats is not None
+    assert inputs.scales is not None
+    d_quats = np.empty((len(d_axes), 4), np.float32)
+    d_scales = np.empty((len(d_axes), 3), np.float32)
+    arrays = (array(inputs.quats), array(inputs.scales), d_axes, d_quats, d_scales)
+    kernel = projection_gradients.axes_gradients
+    ranges = even_ranges(len(d_axes), threads_now())
+    run_all([partial(kernel, *r, *arrays) for r in ranges], threads_now())
+    return d_quats, d_scales
