@@ -16,12 +16,11 @@ from mggtalk_cli.render.forward import (
     Shapes,
     View,
     array,
-    camera_position,
+    colors_of,
     threads_now,
     tile_ranges,
     tiles_of,
 )
-from mggtalk_cli.render.harmonics import COEFFICIENTS
 from mggtalk_cli.render.inputs import RasterInputs
 
 # Sums over all Gaussians (the camera's gradients) are taken in chunks of this many, then over the
@@ -44,6 +43,7 @@ class Gradients:
     Attributes:
         means: (N, 3) float32.
         shapes: (N, 4, 6 or 9) float32, of the rows of `Shapes`.
+        scales: (N or 0, 3) float32, of the scales of `Shapes`.
         opacities: (N,) float32.
         colors: as the inputs' colors.
         viewmats: (C, 4, 4) float32.
@@ -55,6 +55,7 @@ class Gradients:
         count = inputs.means.shape[0]
         self.means = np.zeros((count, 3), np.float32)
         self.shapes = np.zeros(shapes.rows.shape, np.float32)
+        self.scales = np.zeros(shapes.scales.shape, np.float32)
         self.opacities = np.zeros(count, np.float32)
         self.colors = np.zeros(tuple(inputs.colors.shape), np.float32)
         self.viewmats = np.zeros(tuple(inputs.viewmats.shape), np.float32)
@@ -80,7 +81,7 @@ def add_camera(
     scratch = Scratch()
     counts, first, sums = _sums(inputs, view, image, scratch)
     clock.lap("backward: blend")
-    d_seen = scratch.array("d_seen", view.seen.shape, np.float32)
+    d_seen = scratch.array("d_seen", (len(view.boxes), view.channels), np.float32)
     _project(gradients, inputs, camera, shapes, view, (counts, first, sums), d_seen)
     if inputs.has_color:
         _colors(gradients, inputs, camera, view, d_seen)
@@ -122,17 +123,15 @@ def _project(
 ) -> None:
     """Add the gradients of means, shapes, opacities and the camera; write those of the colours."""
     chunks = _chunks(len(view.boxes))
-    columns = MOMENTS + view.seen.shape[1] + inputs.has_depth
-    totals = np.empty((len(chunks), columns))
     d_camera = np.zeros((len(chunks), 16))
     arrays = (
-        array(inputs.means), shapes.rows, shapes.kind, shapes.eps, array(inputs.opacities),
-        view.camera, view.settings, *pairs, inputs.has_depth,
+        array(inputs.means), *shapes, array(inputs.opacities), view.camera, view.settings, *pairs,
+        inputs.has_depth,
     )  # fmt: skip
-    outputs = (gradients.means, gradients.shapes, gradients.opacities, d_seen)
+    outputs = (gradients.means, gradients.shapes, gradients.scales, gradients.opacities, d_seen)
     kernel = projection_gradients.project_gradients
     tasks = [
-        partial(kernel, *chunk, *arrays, totals[number], *outputs, d_camera[number])
+        partial(kernel, *chunk, *arrays, *outputs, d_camera[number])
         for number, chunk in enumerate(chunks)
     ]
     run_all(tasks, threads_now())
@@ -153,10 +152,9 @@ def _colors(
         return
     chunks = _chunks(len(d_seen))
     d_position = np.zeros((len(chunks), 3))
-    position = camera_position(inputs, camera)
     arrays = (
-        array(inputs.means), position, array(inputs.camera_colors(camera)),
-        COEFFICIENTS[inputs.sh_degree], view.seen, d_seen, gradients.means, d_colors,
+        array(inputs.means), view.settings[6:], *colors_of(inputs, camera), view.records, d_seen,
+        gradients.means, d_colors.reshape(len(d_seen), -1),
     )  # fmt: skip
     kernel = projection_gradients.harmonics_gradients
     tasks = [
@@ -166,22 +164,9 @@ def _colors(
     # position = -A^-1 t of the view's rotation A and translation t
     rotation = array(inputs.viewmats[camera]).astype(np.float64)[:3, :3]
     pulled = np.linalg.solve(rotation.T, d_position.sum(0))
-    gradients.viewmats[camera, :3, :3] -= np.outer(pulled, position)
+    gradients.viewmats[camera, :3, :3] -= np.outer(pulled, view.settings[6:])
     gradients.viewmats[camera, :3, 3] -= pulled
 
 
 def _chunks(count: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + CHUNK, count)) for begin in range(0, count, CHUNK)]
-
-
-def quats_and_scales(inputs: RasterInputs, d_axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gradients of quaternions (N, 4) and scales (N, 3) from those of their axes."""
-    assert inputs.quats is not None
-    assert inputs.scales is not None
-    d_quats = np.empty((len(d_axes), 4), np.float32)
-    d_scales = np.empty((len(d_axes), 3), np.float32)
-    arrays = (array(inputs.quats), array(inputs.scales), d_axes, d_quats, d_scales)
-    kernel = projection_gradients.axes_gradients
-    ranges = even_ranges(len(d_axes), threads_now())
-    run_all([partial(kernel, *r, *arrays) for r in ranges], threads_now())
-    return d_quats, d_scales

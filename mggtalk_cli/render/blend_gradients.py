@@ -20,7 +20,6 @@ from mggtalk_cli.render import lanes
 from mggtalk_cli.render.kernels import (
     ALPHA_MAX,
     CHECK_EVERY,
-    HALF,
     ONE,
     RECORDS_AHEAD,
     T_STOP,
@@ -34,17 +33,15 @@ from mggtalk_cli.render.layout import (
     BLUE,
     GREEN,
     L11,
-    L21,
     L22,
     LOG2_OPACITY,
     RED,
+    SLOPE_HI,
     TILE_ROWS,
-    X_HI,
-    X_LO,
 )
 
 # See projection.SOURCES: numba's cache would not notice a change in the files used here.
-SOURCES = "49192f72dc49"
+SOURCES = "4f1b1c709f78"
 
 # A row of sums over the pixels of one tile, with w = a dL/da: w, w u, w v, w u^2, w u v, w v^2 in
 # the Gaussian's own coordinates u, v (see `layout`; no cancellation for thin Gaussians), then the
@@ -136,10 +133,9 @@ def blend_rgb_gradients(  # type: ignore[no-untyped-def]
                 sums[place : place + columns] = ZERO
                 continue
             record = records[gaussian]
-            l11, l21, l22, peak = record[L11], record[L21], record[L22], record[LOG2_OPACITY]
+            l11, l22, slope, peak = record[L11], record[L22], record[SLOPE_HI], record[LOG2_OPACITY]
             r, g, b = record[RED], record[GREEN], record[BLUE]
-            x = (record[X_HI] - np.float32(left)) + (record[X_LO] - HALF)
-            y, row_begin, row_end = _rows(record, top)
+            x, y, row_begin, row_end = _rows(record, left, top)
             zero = spread(ZERO)
             w, wu, wv, wuu, wuv, wvv = zero, zero, zero, zero, zero, zero
             d_red, d_green, d_blue = zero, zero, zero
@@ -148,14 +144,14 @@ def blend_rgb_gradients(  # type: ignore[no-untyped-def]
                 blue = lanes.load(gradient, 2 * TILE_ROWS + row)
                 dy = np.float32(row) - y
                 v = l22 * dy
-                u = l11 * (lanes.indices() - x) + l21 * dy
+                u = l11 * (lanes.indices() - (x + slope * np.float32(row)))
                 dot = red * r + green * g + blue * b
-                weight, slope = _slopes(trans, rest, row, u, peak - v * v, dot)
+                weight, pull = _slopes(trans, rest, row, u, peak - v * v, dot)
                 d_red, d_green = d_red + weight * red, d_green + weight * green
                 d_blue = d_blue + weight * blue
-                tilted = slope * u
-                w, wu, wuu = w + slope, wu + tilted, wuu + tilted * u
-                wv, wvv, wuv = wv + slope * v, wvv + slope * (v * v), wuv + tilted * v
+                tilted = pull * u
+                w, wu, wuu = w + pull, wu + tilted, wuu + tilted * u
+                wv, wvv, wuv = wv + pull * v, wvv + pull * (v * v), wuv + tilted * v
             lanes.store_at(sums, place, lanes.totals(w, wu, wv, wuu, wuv, wvv, d_red, d_green))
             sums[place + MOMENTS + 2] = lanes.total(d_blue)
 
@@ -187,9 +183,8 @@ def blend_feature_gradients(  # type: ignore[no-untyped-def]
             if finished:
                 continue
             record, feature = records[gaussian], features[gaussian]
-            l11, l21, l22, peak = record[L11], record[L21], record[L22], record[LOG2_OPACITY]
-            x = (record[X_HI] - np.float32(left)) + (record[X_LO] - HALF)
-            y, row_begin, row_end = _rows(record, top)
+            l11, l22, slope, peak = record[L11], record[L22], record[SLOPE_HI], record[LOG2_OPACITY]
+            x, y, row_begin, row_end = _rows(record, left, top)
             zero = spread(ZERO)
             w, wu, wv, wuu, wuv, wvv = zero, zero, zero, zero, zero, zero
             d_feature[:] = ZERO
@@ -199,14 +194,14 @@ def blend_feature_gradients(  # type: ignore[no-untyped-def]
                     dot = dot + lanes.load(gradient, d * TILE_ROWS + row) * feature[d]
                 dy = np.float32(row) - y
                 v = l22 * dy
-                u = l11 * (lanes.indices() - x) + l21 * dy
-                weight, slope = _slopes(trans, rest, row, u, peak - v * v, dot)
+                u = l11 * (lanes.indices() - (x + slope * np.float32(row)))
+                weight, pull = _slopes(trans, rest, row, u, peak - v * v, dot)
                 for d in range(channels):
-                    pulled = weight * lanes.load(gradient, d * TILE_ROWS + row)
-                    lanes.store(d_feature, d, lanes.load(d_feature, d) + pulled)
-                tilted = slope * u
-                w, wu, wuu = w + slope, wu + tilted, wuu + tilted * u
-                wv, wvv, wuv = wv + slope * v, wvv + slope * (v * v), wuv + tilted * v
+                    share = weight * lanes.load(gradient, d * TILE_ROWS + row)
+                    lanes.store(d_feature, d, lanes.load(d_feature, d) + share)
+                tilted = pull * u
+                w, wu, wuu = w + pull, wu + tilted, wuu + tilted * u
+                wv, wvv, wuv = wv + pull * v, wvv + pull * (v * v), wuv + tilted * v
             moments = (w, wu, wv, wuu, wuv, wvv)
             for number in range(MOMENTS):
                 sums[place + number] = lanes.total(moments[number])

@@ -97,7 +97,7 @@ def _forward(
     clock = Clock()
     meta["milliseconds"] = clock.milliseconds
     scratch = Scratch()
-    kept = _Kept(forward.shapes_of(inputs, scratch), [], [scratch])
+    kept = _Kept(forward.shapes_of(inputs), [], [scratch])
     tiles_x = forward.tiles_of(inputs.width, inputs.height)[0]
     for camera in range(cameras):
         scratch = Scratch() if keep and camera else scratch
@@ -149,13 +149,11 @@ class _Rasterize(torch.autograd.Function):
 
 def _by_name(ctx: FunctionCtx, inputs: RasterInputs, found: backward.Gradients) -> list[Any]:
     """Return the gradients in the order of `DIFFERENTIABLE`, None where there is none."""
+    shapes = {"covars": (3, 3), "tangents": (2, 3), "quats": (4,)}
     named = {name: getattr(found, name, None) for name in DIFFERENTIABLE}
-    if inputs.covars is not None:
-        named["covars"] = found.shapes.reshape(-1, 3, 3)
-    elif inputs.tangents is not None:
-        named["tangents"] = found.shapes.reshape(-1, 2, 3)
-    else:
-        named["quats"], named["scales"] = backward.quats_and_scales(inputs, found.shapes)
+    for name, shape in shapes.items():
+        if getattr(inputs, name) is not None:
+            named[name] = found.shapes.reshape(-1, *shape)
     wanted = ctx.needs_input_grad[2:]  # type: ignore[attr-defined]
     return [
         None if value is None or not needed else torch.from_numpy(value)
@@ -180,7 +178,7 @@ def warm_up(*, gradients: bool = False) -> None:
 
 def _compile(backwards: bool) -> None:
     begin = time.perf_counter()
-    first = blend_gradients.pair_counts if backwards else projection.axes_from_quats
+    first = blend_gradients.pair_counts if backwards else projection.project
     what = "gradients of the CPU renderer" if backwards else "CPU renderer"
     for number, scene in enumerate(_tiny_scenes()):
         if backwards:

@@ -20,7 +20,8 @@ from mggtalk_cli.render import kernels, projection
 from mggtalk_cli.render.harmonics import COEFFICIENTS
 from mggtalk_cli.render.inputs import RasterInputs
 from mggtalk_cli.render.lanes import LANES
-from mggtalk_cli.render.layout import DEPTH, RADIX, RADIX_BITS, RECORD, TILE_ROWS
+from mggtalk_cli.render.layout import DEPTH, RADIX, RADIX_BITS, RECORD, RED, TILE_ROWS
+from mggtalk_cli.render.projection import COVARIANCE, QUATS, TANGENTS
 
 # Blending work is cut finer than the threads, so that none waits long for the others.
 BLEND_PARTS_PER_THREAD = 8
@@ -55,10 +56,11 @@ class Scratch:
 
 
 class Shapes(NamedTuple):
-    """World shapes as the kernels read them: `kind` 2 or 3 vectors a row, or 0: a covariance."""
+    """World shapes as the kernels read them, see `projection`; `rows` (N, 4, 6 or 9) float32."""
 
     kind: int
-    rows: np.ndarray  # (N, 6 or 9) float32
+    rows: np.ndarray  # quaternions, tangents or covariances
+    scales: np.ndarray  # (N, 3) float32 beside quaternions, else none
     eps: float  # isotropic variance added
 
 
@@ -66,8 +68,8 @@ class View(NamedTuple):
     """One camera's visible Gaussians: projected, sorted and binned."""
 
     camera: np.ndarray  # (20,) see projection.camera_vector
-    settings: np.ndarray  # (6,) see projection.project
-    seen: np.ndarray  # (N, D) float32 colours this camera sees
+    settings: np.ndarray  # (9,) see projection.project
+    channels: int  # of colour
     records: np.ndarray  # (N, RECORD) float32; rows of culled Gaussians are undefined
     boxes: np.ndarray  # (N, 4) int16 tiles; the same
     order: np.ndarray  # (visible,) int32 Gaussians, nearest first
@@ -100,19 +102,28 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def shapes_of(inputs: RasterInputs, scratch: Scratch) -> Shapes:
+def shapes_of(inputs: RasterInputs) -> Shapes:
     """Return the Gaussians' shapes as the kernels read them."""
     count = inputs.means.shape[0]
+    none = np.empty((0, 3), np.float32)
     if inputs.covars is not None:
-        return Shapes(0, array(inputs.covars).reshape(count, 9), 0.0)
+        return Shapes(COVARIANCE, array(inputs.covars).reshape(count, 9), none, 0.0)
     if inputs.tangents is not None:
-        return Shapes(2, array(inputs.tangents).reshape(count, 6), float(inputs.tangent_eps))
+        tangents = array(inputs.tangents).reshape(count, 6)
+        return Shapes(TANGENTS, tangents, none, float(inputs.tangent_eps))
     assert inputs.quats is not None
     assert inputs.scales is not None
-    axes = scratch.array("axes", (count, 9), np.float32)
-    arrays = (array(inputs.quats), array(inputs.scales), axes)
-    _over_gaussians(projection.axes_from_quats, count, *arrays)
-    return Shapes(3, axes, 0.0)
+    return Shapes(QUATS, array(inputs.quats), array(inputs.scales), 0.0)
+
+
+def colors_of(inputs: RasterInputs, camera: int) -> tuple[np.ndarray, int]:
+    """Return colours (N, D) or harmonics (N, 3 K) of one camera, and how many harmonics count."""
+    count = inputs.means.shape[0]
+    if not inputs.has_color:
+        return np.empty((count, 0), np.float32), 0
+    given = array(inputs.camera_colors(camera))
+    terms = 0 if inputs.sh_degree is None else COEFFICIENTS[inputs.sh_degree]
+    return given.reshape(count, int(np.prod(given.shape[1:]))), terms
 
 
 def _over_gaussians(kernel: Any, count: int, *arrays: Any) -> list[Any]:
@@ -132,22 +143,21 @@ def view_of(
 ) -> View:
     """Project the Gaussians, sort the visible ones by depth and bin them into tiles."""
     count = inputs.means.shape[0]
-    seen = _seen_colors(inputs, camera, scratch)
-    clock.lap("prepare")
+    colors, terms = colors_of(inputs, camera)
     pose = projection.camera_vector(
         array(inputs.viewmats[camera]), array(inputs.Ks[camera]), inputs.width, inputs.height
     )
     settings = np.array(
         [inputs.width, inputs.height, inputs.near_plane, inputs.far_plane, inputs.eps2d,
-         inputs.rasterize_mode == "antialiased"], np.float64,
+         inputs.rasterize_mode == "antialiased", *camera_position(inputs, camera)], np.float64,
     )  # fmt: skip
     records = scratch.array("records", (count, RECORD), np.float32)
     boxes = scratch.array("boxes", (count, 4), np.int16)
     keys = [scratch.array(f"keys{i}", (count,), np.uint32) for i in (0, 1)]
     orders = [scratch.array(f"order{i}", (count,), np.int32) for i in (0, 1)]
     found = _over_gaussians(
-        projection.project, count, array(inputs.means), shapes.rows, shapes.kind, shapes.eps,
-        array(inputs.opacities), seen, pose, settings, records, boxes, keys[0], orders[0],
+        projection.project, count, array(inputs.means), *shapes, array(inputs.opacities),
+        colors, terms, pose, settings, records, boxes, keys[0], orders[0],
     )  # fmt: skip
     clock.lap("project")
     ranges = even_ranges(count, len(found))
@@ -157,31 +167,21 @@ def view_of(
     clock.lap("sort")
     lists, offsets = _bin(order, boxes, inputs.width, inputs.height, scratch)
     clock.lap("bin")
-    features = _features(inputs, seen, records)
-    return View(pose, settings, seen, records, boxes, order, lists, offsets, features)
+    features = _features(inputs, colors, terms, records)
+    channels = 3 if terms else colors.shape[1]
+    return View(pose, settings, channels, records, boxes, order, lists, offsets, features)
 
 
-def _seen_colors(inputs: RasterInputs, camera: int, scratch: Scratch) -> np.ndarray:
-    """Return the float32 colours (N, D) one camera sees; D = 0 for depth alone."""
-    count = inputs.means.shape[0]
-    if not inputs.has_color:
-        return np.empty((count, 0), np.float32)
-    given = array(inputs.camera_colors(camera))
-    if inputs.sh_degree is None:
-        return given
-    colors = scratch.array("colors", (count, 3), np.float32)
-    terms, means = COEFFICIENTS[inputs.sh_degree], array(inputs.means)
-    position = camera_position(inputs, camera)
-    _over_gaussians(projection.evaluate_harmonics, count, means, position, given, terms, colors)
-    return colors
-
-
-def _features(inputs: RasterInputs, seen: np.ndarray, records: np.ndarray) -> np.ndarray | None:
+def _features(
+    inputs: RasterInputs, colors: np.ndarray, terms: int, records: np.ndarray
+) -> np.ndarray | None:
     """Return what is blended, (N, D); None where it is the colour in the records."""
-    if inputs.has_color and not inputs.has_depth and seen.shape[1] == 3:
-        return None
-    depth = records[:, DEPTH : DEPTH + 1]
-    return np.concatenate([seen, depth], 1) if inputs.has_depth else seen
+    in_records = terms > 0 or colors.shape[1] == 3
+    if in_records:
+        return records[:, RED : DEPTH + 1].copy() if inputs.has_depth else None
+    if inputs.has_depth:
+        return np.concatenate([colors, records[:, DEPTH : DEPTH + 1]], 1)
+    return colors
 
 
 def _places(counts: np.ndarray) -> np.ndarray:

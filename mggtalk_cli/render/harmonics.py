@@ -22,17 +22,30 @@ def sh_basis(x, y, z):  # type: ignore[no-untyped-def]
         y: the same, of the same shape.
         z: the same, of the same shape.
     """
+    return (*sh_linear(x, y, z), *sh_quadratic(x, y, z), *sh_cubic(x, y, z))
+
+
+def sh_linear(x, y, z):  # type: ignore[no-untyped-def]
+    """Return the basis values of degree 0 and 1."""
+    return C0 + 0.0 * x, -C1 * y, C1 * z, -C1 * x
+
+
+def sh_quadratic(x, y, z):  # type: ignore[no-untyped-def]
+    """Return the five basis values of degree 2."""
     xx, yy, zz = x * x, y * y, z * z
     return (
-        C0 + 0.0 * x,
-        -C1 * y,
-        C1 * z,
-        -C1 * x,
         C2_XY * x * y,
         -C2_XY * y * z,
         C2_Z2 * (2.0 * zz - xx - yy),
         -C2_XY * x * z,
         C2_X2 * (xx - yy),
+    )
+
+
+def sh_cubic(x, y, z):  # type: ignore[no-untyped-def]
+    """Return the seven basis values of degree 3."""
+    xx, yy, zz = x * x, y * y, z * z
+    return (
         -C3_X3 * y * (3.0 * xx - yy),
         C3_XYZ * x * y * z,
         -C3_XZ2 * y * (4.0 * zz - xx - yy),

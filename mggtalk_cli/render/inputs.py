@@ -14,6 +14,8 @@ RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
 # Larger sides than any screen; keeps pixel and tile counts within 32 bits.
 MAX_SIDE = 16384
+# A quaternion whose squared norm is not above this stands for no rotation.
+ZERO_NORM2 = 1e-24
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class RasterInputs:
 def rotations(quats: Tensor) -> Tensor:
     """Return (N, 3, 3) rotations of (N, 4) quaternions wxyz; one of zero norm is the identity."""
     norm2 = (quats * quats).sum(-1)
-    s = torch.where(norm2 > 1e-24, 2.0 / norm2.clamp_min(1e-24), torch.zeros_like(norm2))
+    s = torch.where(norm2 > ZERO_NORM2, 2.0 / norm2.clamp_min(ZERO_NORM2), torch.zeros_like(norm2))
     w, x, y, z = quats.unbind(-1)
     rows = [
         *(1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)),

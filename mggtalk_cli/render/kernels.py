@@ -19,11 +19,12 @@ from mggtalk_cli.render.layout import (
     GREEN,
     HALF_HEIGHT,
     L11,
-    L21,
     L22,
     LOG2_OPACITY,
     RADIX,
     RED,
+    SLOPE_HI,
+    SLOPE_LO,
     TILE_ROWS,
     X_HI,
     X_LO,
@@ -32,7 +33,7 @@ from mggtalk_cli.render.layout import (
 )  # fmt: skip
 
 # See projection.SOURCES: numba's cache would not notice a change in these files.
-SOURCES = "3be2e39ccf9b"
+SOURCES = "e2d501d5ca99"
 
 # How often, in Gaussians, a tile looks whether all its pixels are finished.
 CHECK_EVERY = 32
@@ -41,7 +42,7 @@ CHECK_EVERY = 32
 BOXES_AHEAD, RECORDS_AHEAD = 16, 8
 
 # float32 scalars: a Python float would turn the arithmetic into float64.
-ZERO, ONE, HALF, EIGHTH = (np.float32(value) for value in (0.0, 1.0, 0.5, 0.125))
+ZERO, ONE, EIGHTH = (np.float32(value) for value in (0.0, 1.0, 0.125))
 ALPHA_MAX, T_STOP = np.float32(reference.ALPHA_MAX), np.float32(reference.T_STOP)
 POWER_MIN = np.float32(layout.LOG2_ALPHA_MIN)
 LAST_ROW = np.float32(TILE_ROWS - 1)
@@ -112,12 +113,21 @@ def _alpha(u, peak):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _rows(record, top):  # type: ignore[no-untyped-def]
-    """Return the centre's y relative to the tile's first pixel row, and the rows it reaches."""
-    y = (record[Y_HI] - np.float32(top)) + (record[Y_LO] - HALF)
+def _rows(record, left, top):  # type: ignore[no-untyped-def]
+    """Where a Gaussian lies in a tile, relative to the tile's first pixel.
+
+    Returns:
+        The ridge's x in the first row, the centre's y, the first and one past the last row reached.
+    """
+    above = (np.float64(record[Y_HI]) - top - 0.5) + np.float64(record[Y_LO])
+    slope = np.float64(record[SLOPE_HI]) + np.float64(record[SLOPE_LO])
+    x = np.float32(
+        (np.float64(record[X_HI]) - left - 0.5) + np.float64(record[X_LO]) - slope * above
+    )
+    y = np.float32(above)
     first = max(0, math.ceil(max(y - record[HALF_HEIGHT], ZERO)))
     last = math.floor(min(y + record[HALF_HEIGHT], LAST_ROW)) + 1
-    return y, first, last
+    return x, y, first, last
 
 
 @jit
@@ -161,14 +171,13 @@ def blend_rgb(  # type: ignore[no-untyped-def]
                 break
             lanes.prefetch(records, lists[min(k + RECORDS_AHEAD, list_end - 1)])
             record = records[lists[k]]
-            l11, l21, l22, peak = record[L11], record[L21], record[L22], record[LOG2_OPACITY]
+            l11, l22, slope, peak = record[L11], record[L22], record[SLOPE_HI], record[LOG2_OPACITY]
             r, g, b = record[RED], record[GREEN], record[BLUE]
-            x = (record[X_HI] - np.float32(left)) + (record[X_LO] - HALF)
-            y, first, last = _rows(record, top)
+            x, y, first, last = _rows(record, left, top)
             for row in range(first, last):
                 dy = np.float32(row) - y
                 v = l22 * dy
-                u = l11 * (lanes.indices() - x) + l21 * dy
+                u = l11 * (lanes.indices() - (x + slope * np.float32(row)))
                 weight = _composite(trans, row, u, peak - v * v)
                 lanes.store(red, row, lanes.load(red, row) + weight * r)
                 lanes.store(green, row, lanes.load(green, row) + weight * g)
@@ -202,13 +211,12 @@ def blend_features(  # type: ignore[no-untyped-def]
                 break
             lanes.prefetch(records, lists[min(k + RECORDS_AHEAD, list_end - 1)])
             record, feature = records[lists[k]], features[lists[k]]
-            l11, l21, l22, peak = record[L11], record[L21], record[L22], record[LOG2_OPACITY]
-            x = (record[X_HI] - np.float32(left)) + (record[X_LO] - HALF)
-            y, first, last = _rows(record, top)
+            l11, l22, slope, peak = record[L11], record[L22], record[SLOPE_HI], record[LOG2_OPACITY]
+            x, y, first, last = _rows(record, left, top)
             for row in range(first, last):
                 dy = np.float32(row) - y
                 v = l22 * dy
-                u = l11 * (lanes.indices() - x) + l21 * dy
+                u = l11 * (lanes.indices() - (x + slope * np.float32(row)))
                 weight = _composite(trans, row, u, peak - v * v)
                 for d in range(channels):
                     place = d * TILE_ROWS + row

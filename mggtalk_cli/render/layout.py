@@ -1,8 +1,9 @@
 """How a projected Gaussian lies in memory, and the thresholds.
 
 A projected Gaussian is one 64-byte record. Its footprint is kept in Cholesky form,
-alpha = 2^(log2 o - u^2 - v^2) with u = l11 dx + l21 dy, v = l22 dy: no cancellation for thin
-Gaussians, and the exponent never exceeds log2(opacity).
+alpha = 2^(log2 o - u^2 - v^2) with u = l11 (dx - slope dy), v = l22 dy: the exponent never exceeds
+log2(opacity). The ridge u = 0 is followed in float64 to the tile at hand, so that long thin
+Gaussians do not suffer from cancellation either.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ RADIX_BITS = 11
 RADIX = 1 << RADIX_BITS
 
 # Columns of a record: centre = hi + lo (hi whole, lo the rest: float32 keeps sub-pixel precision at
-# any image size), footprint, colour, depth, half height in pixels.
-X_HI, X_LO, Y_HI, Y_LO, L11, L21, L22, LOG2_OPACITY = 0, 1, 2, 3, 4, 5, 6, 7
-RED, GREEN, BLUE, DEPTH, HALF_HEIGHT = 8, 9, 10, 11, 12
+# any image size), footprint with slope = hi + lo, colour, depth, half height in pixels.
+X_HI, X_LO, Y_HI, Y_LO, L11, L22, SLOPE_HI, SLOPE_LO = 0, 1, 2, 3, 4, 5, 6, 7
+RED, GREEN, BLUE, DEPTH, HALF_HEIGHT, LOG2_OPACITY = 8, 9, 10, 11, 12, 13
 RECORD = 16
 
 LOG2_ALPHA_MIN = math.log2(ALPHA_MIN)

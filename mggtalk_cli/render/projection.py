@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from mggtalk_cli.core.parallel import jit
-from mggtalk_cli.render.harmonics import sh_basis
+from mggtalk_cli.render.harmonics import sh_cubic, sh_linear, sh_quadratic
+from mggtalk_cli.render.inputs import ZERO_NORM2
 from mggtalk_cli.render.lanes import LANES
 from mggtalk_cli.render.layout import (
     BLUE,
@@ -19,11 +20,12 @@ from mggtalk_cli.render.layout import (
     GREEN,
     HALF_HEIGHT,
     L11,
-    L21,
     L22,
     LOG2_ALPHA_MIN,
     LOG2_OPACITY,
     RED,
+    SLOPE_HI,
+    SLOPE_LO,
     TILE_ROWS,
     X_HI,
     X_LO,
@@ -34,12 +36,20 @@ from mggtalk_cli.render.reference import ALPHA_MIN, VIEW_MARGIN
 
 # numba's cache watches only the file a kernel stands in. This fingerprint of the files the kernels
 # take constants and code from is checked by a test, so that a change there changes this file too.
-SOURCES = "3be2e39ccf9b"
+SOURCES = "e2d501d5ca99"
 
-# Rounding slack of a footprint's box, px: a box too large costs time, one too small costs pixels.
-BOX_SLACK = 1e-3
+# Kinds of shape: how many vectors make Sigma, or Sigma itself.
+COVARIANCE, TANGENTS, QUATS = 0, 2, 3
+
+# Rounding slack of a footprint's box, px and a share of its size: a box too large costs time, one
+# too small costs pixels.
+BOX_SLACK, BOX_STRETCH = np.float32(1e-3), np.float32(1.0 + 1e-6)
 # exp(-s/2) = 2^(-(s log2(e)/2)): the root goes into the Cholesky factors.
 ROOT_HALF_LOG2E = math.sqrt(0.5 / math.log(2.0))
+
+# What a record keeps in float32 is also computed in it, from float64 numbers that are rounded once.
+ROOT_HALF_LOG2E_32, LN4_32 = np.float32(ROOT_HALF_LOG2E), np.float32(2.0 * math.log(2.0))
+LOG2_ALPHA_MIN_32, ZERO, HALF = np.float32(LOG2_ALPHA_MIN), np.float32(0.0), np.float32(0.5)
 
 
 def camera_vector(viewmat: np.ndarray, K: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -80,13 +90,49 @@ def _camera_rows(camera, x, y, z):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _footprint(shape, kind, eps, ux, uy, uz, vx, vy, vz):  # type: ignore[no-untyped-def]
-    """2D covariance (xx, xy, yy) and its determinant of one Gaussian's `shape` row.
+def _shape(kind, shapes, scales, i):  # type: ignore[no-untyped-def]
+    """Nine float64: `kind` vectors f with Sigma = sum f f^T + eps I, or the entries of Sigma."""
+    row = shapes[i]
+    if kind == QUATS:
+        w, x, y, z, _ = _unit_quaternion(row)
+        (a0, a1, a2), (b0, b1, b2), (c0, c1, c2) = _rotation_columns(w, x, y, z)
+        s0, s1, s2 = np.float64(scales[i, 0]), np.float64(scales[i, 1]), np.float64(scales[i, 2])
+        return s0 * a0, s0 * a1, s0 * a2, s1 * b0, s1 * b1, s1 * b2, s2 * c0, s2 * c1, s2 * c2
+    third = (0.0, 0.0, 0.0)
+    if kind == COVARIANCE:
+        third = (np.float64(row[6]), np.float64(row[7]), np.float64(row[8]))
+    f0, f1, f2 = np.float64(row[0]), np.float64(row[1]), np.float64(row[2])
+    return (f0, f1, f2, np.float64(row[3]), np.float64(row[4]), np.float64(row[5]), *third)
 
-    kind 2 or 3: that many world vectors f with Sigma = sum f f^T + eps I; kind 0: the nine
-    entries of Sigma. Sums of squares give the determinant without cancellation.
+
+@jit
+def _unit_quaternion(quat):  # type: ignore[no-untyped-def]
+    """Unit quaternion wxyz and one over the norm it had; zero norm gives the identity and 0."""
+    w, x, y, z = np.float64(quat[0]), np.float64(quat[1]), np.float64(quat[2]), np.float64(quat[3])
+    norm2 = w * w + x * x + y * y + z * z
+    if not norm2 > ZERO_NORM2:
+        return 1.0, 0.0, 0.0, 0.0, 0.0
+    inverse = 1.0 / math.sqrt(norm2)
+    return w * inverse, x * inverse, y * inverse, z * inverse, inverse
+
+
+@jit
+def _rotation_columns(w, x, y, z):  # type: ignore[no-untyped-def]
+    """Three columns of the rotation matrix of a unit quaternion."""
+    return (
+        (1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y + w * z), 2.0 * (x * z - w * y)),
+        (2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z + w * x)),
+        (2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y)),
+    )
+
+
+@jit
+def _footprint(shape, kind, eps, ux, uy, uz, vx, vy, vz):  # type: ignore[no-untyped-def]
+    """2D covariance (xx, xy, yy) and its determinant of one Gaussian, from its `_shape`.
+
+    Sums of squares give the determinant without cancellation.
     """
-    if kind == 0:
+    if kind == COVARIANCE:
         tx = shape[0] * ux + shape[1] * uy + shape[2] * uz
         ty = shape[3] * ux + shape[4] * uy + shape[5] * uz
         tz = shape[6] * ux + shape[7] * uy + shape[8] * uz
@@ -101,7 +147,7 @@ def _footprint(shape, kind, eps, ux, uy, uz, vx, vy, vz):  # type: ignore[no-unt
     a, b, c = a0 * a0 + a1 * a1, a0 * b0 + a1 * b1, b0 * b0 + b1 * b1
     cross = a0 * b1 - a1 * b0
     det = cross * cross
-    if kind == 3:
+    if kind == QUATS:
         a2, b2 = _project_vector(shape, 6, ux, uy, uz, vx, vy, vz)
         a, b, c = a + a2 * a2, b + a2 * b2, c + b2 * b2
         cross02, cross12 = a0 * b2 - a2 * b0, a1 * b2 - a2 * b1
@@ -116,50 +162,61 @@ def _footprint(shape, kind, eps, ux, uy, uz, vx, vy, vz):  # type: ignore[no-unt
 
 @jit
 def _project_vector(shape, k, ux, uy, uz, vx, vy, vz):  # type: ignore[no-untyped-def]
-    f0, f1, f2 = float(shape[k]), float(shape[k + 1]), float(shape[k + 2])
+    f0, f1, f2 = shape[k], shape[k + 1], shape[k + 2]
     return ux * f0 + uy * f1 + uz * f2, vx * f0 + vy * f1 + vz * f2
-
-
-@jit
-def axes_from_quats(begin, end, quats, scales, axes):  # type: ignore[no-untyped-def]
-    """Write each Gaussian's three scaled axes (9,) of its quaternion wxyz and scales.
-
-    A quaternion of zero norm is the identity.
-    """
-    for i in range(begin, end):
-        w, x = float(quats[i, 0]), float(quats[i, 1])
-        y, z = float(quats[i, 2]), float(quats[i, 3])
-        norm = w * w + x * x + y * y + z * z
-        s = 2.0 / norm if norm > 1e-24 else 0.0
-        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
-        axes[i, 0] = s0 * (1.0 - s * (y * y + z * z))
-        axes[i, 1] = s0 * (s * (x * y + w * z))
-        axes[i, 2] = s0 * (s * (x * z - w * y))
-        axes[i, 3] = s1 * (s * (x * y - w * z))
-        axes[i, 4] = s1 * (1.0 - s * (x * x + z * z))
-        axes[i, 5] = s1 * (s * (y * z + w * x))
-        axes[i, 6] = s2 * (s * (x * z + w * y))
-        axes[i, 7] = s2 * (s * (y * z - w * x))
-        axes[i, 8] = s2 * (1.0 - s * (x * x + y * y))
 
 
 @jit
 def _pixel_range(centre, half, size):  # type: ignore[no-untyped-def]
     """First and one past the last pixel whose centre lies within `half` of `centre`."""
     begin = math.ceil(max(centre - half, 0.0) - 0.5)
-    end = math.floor(min(centre + half, float(size)) - 0.5) + 1
+    end = math.floor(min(centre + half, np.float64(size)) - 0.5) + 1
     return max(begin, 0), end
+
+
+_linear, _quadratic, _cubic = jit(sh_linear), jit(sh_quadratic), jit(sh_cubic)
+
+
+@jit
+def _harmonics(coefficients, i, terms, x, y, z):  # type: ignore[no-untyped-def]
+    """Colour, >= 0, of harmonics `coefficients[i]` (3 K,) seen along x, y, z (float32)."""
+    inverse = np.float32(1.0) / max(math.sqrt(x * x + y * y + z * z), np.float32(1e-12))
+    x, y, z = x * inverse, y * inverse, z * inverse
+    red, green, blue = HALF, HALF, HALF
+    basis = _linear(x, y, z)
+    for k in range(4 if terms > 1 else 1):
+        weight = np.float32(basis[k])
+        red += weight * coefficients[i, 3 * k]
+        green += weight * coefficients[i, 3 * k + 1]
+        blue += weight * coefficients[i, 3 * k + 2]
+    if terms > 4:
+        basis2 = _quadratic(x, y, z)
+        for k in range(5):
+            weight = np.float32(basis2[k])
+            red += weight * coefficients[i, 3 * k + 12]
+            green += weight * coefficients[i, 3 * k + 13]
+            blue += weight * coefficients[i, 3 * k + 14]
+    if terms > 9:
+        basis3 = _cubic(x, y, z)
+        for k in range(7):
+            weight = np.float32(basis3[k])
+            red += weight * coefficients[i, 3 * k + 27]
+            green += weight * coefficients[i, 3 * k + 28]
+            blue += weight * coefficients[i, 3 * k + 29]
+    return max(red, ZERO), max(green, ZERO), max(blue, ZERO)
 
 
 @jit
 def project(  # type: ignore[no-untyped-def]
-    begin, end, means, shapes, kind, eps, opacities, colors, camera, settings,
+    begin, end, means, kind, shapes, scales, eps, opacities, colors, terms, camera, settings,
     records, boxes, keys, order,
 ):  # fmt: skip
     """Project Gaussians begin..end; list the visible ones at keys/order[begin: begin + count].
 
-    settings (6,) float64 = width, height, near, far, eps2d, antialiased. `keys` are the depth's
-    float32 bits (they sort like the depth), `boxes` (N, 4) tiles x0, x1, y0, y1 (end exclusive).
+    settings (9,) float64 = width, height, near, far, eps2d, antialiased, camera position. `colors`
+    (N, D) are put into the records if D is 3, or, with `terms`, that many spherical harmonics
+    (N, 3 K). `keys` are the depth's float32 bits (they sort like the depth), `boxes` (N, 4) tiles
+    x0, x1, y0, y1 (end exclusive).
 
     Returns:
         The number of visible Gaussians, and the smallest and largest key.
@@ -169,25 +226,27 @@ def project(  # type: ignore[no-untyped-def]
     copy_colors = colors.shape[1] == 3
     count, low, high = 0, 0xFFFFFFFF, 0
     for i in range(begin, end):
-        opacity = float(opacities[i])
+        opacity = np.float64(opacities[i])
         if not opacity >= ALPHA_MIN:
             continue
         z, px, py, ux, uy, uz, vx, vy, vz = _camera_rows(
-            camera, float(means[i, 0]), float(means[i, 1]), float(means[i, 2])
+            camera, np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
         )
         if not (z >= near and z <= far):
             continue
-        a, b, c, det = _footprint(shapes[i], kind, eps, ux, uy, uz, vx, vy, vz)
+        shape = _shape(kind, shapes, scales, i)
+        a, b, c, det = _footprint(shape, kind, eps, ux, uy, uz, vx, vy, vz)
         blurred = det + eps2d * (a + c) + eps2d * eps2d
         if antialiased:
             opacity *= math.sqrt(max(0.0, det / blurred))
         a, c = a + eps2d, c + eps2d
         if not (blurred > 0.0 and opacity >= ALPHA_MIN):
             continue
-        log2_opacity = math.log2(opacity)
-        extent = math.sqrt(2.0 * math.log(2.0) * (log2_opacity - LOG2_ALPHA_MIN))
-        root_c, root_det = math.sqrt(c), math.sqrt(blurred)
-        half_w, half_h = extent * math.sqrt(a) + BOX_SLACK, extent * root_c + BOX_SLACK
+        log2_opacity = math.log2(np.float32(opacity))
+        extent = math.sqrt(LN4_32 * max(log2_opacity - LOG2_ALPHA_MIN_32, ZERO))
+        root_a, root_c = math.sqrt(np.float32(a)), math.sqrt(np.float32(c))
+        half_w = extent * root_a * BOX_STRETCH + BOX_SLACK
+        half_h = extent * root_c * BOX_STRETCH + BOX_SLACK
         if not (px + half_w > 0.0 and px - half_w < width):
             continue
         if not (py + half_h > 0.0 and py - half_h < height):
@@ -201,10 +260,19 @@ def project(  # type: ignore[no-untyped-def]
         record = records[i]
         x_hi, y_hi = np.floor(px), np.floor(py)
         record[X_HI], record[X_LO], record[Y_HI], record[Y_LO] = x_hi, px - x_hi, y_hi, py - y_hi
-        l11 = ROOT_HALF_LOG2E * root_c / root_det
-        record[L11], record[L21], record[L22] = l11, -b / c * l11, ROOT_HALF_LOG2E / root_c
+        record[L11] = ROOT_HALF_LOG2E_32 * math.sqrt(np.float32(c / blurred))
+        record[L22] = ROOT_HALF_LOG2E_32 / root_c
+        slope = b / c
+        record[SLOPE_HI] = slope
+        record[SLOPE_LO] = slope - record[SLOPE_HI]
         record[LOG2_OPACITY], record[DEPTH], record[HALF_HEIGHT] = log2_opacity, z, half_h
-        if copy_colors:
+        if terms > 0:
+            red, green, blue = _harmonics(
+                colors, i, terms, np.float32(means[i, 0] - settings[6]),
+                np.float32(means[i, 1] - settings[7]), np.float32(means[i, 2] - settings[8]),
+            )  # fmt: skip
+            record[RED], record[GREEN], record[BLUE] = red, green, blue
+        elif copy_colors:
             record[RED], record[GREEN], record[BLUE] = colors[i, 0], colors[i, 1], colors[i, 2]
         key = np.float32(z).view(np.uint32)
         low, high = min(low, key), max(high, key)
@@ -212,23 +280,3 @@ def project(  # type: ignore[no-untyped-def]
         order[begin + count] = i
         count += 1
     return count, low, high
-
-
-_basis = jit(sh_basis)
-
-
-@jit
-def evaluate_harmonics(  # type: ignore[no-untyped-def]
-    begin, end, means, position, coefficients, terms, colors
-):
-    """Write colours (N, 3) of spherical harmonics (N, K, 3) seen from `position` (3,)."""
-    for i in range(begin, end):
-        x, y, z = means[i, 0] - position[0], means[i, 1] - position[1], means[i, 2] - position[2]
-        inverse = 1.0 / max(math.sqrt(x * x + y * y + z * z), 1e-12)
-        basis = _basis(x * inverse, y * inverse, z * inverse)
-        red = green = blue = 0.5
-        for k in range(terms):
-            red += basis[k] * coefficients[i, k, 0]
-            green += basis[k] * coefficients[i, k, 1]
-            blue += basis[k] * coefficients[i, k, 2]
-        colors[i, 0], colors[i, 1], colors[i, 2] = max(red, 0.0), max(green, 0.0), max(blue, 0.0)
