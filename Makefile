@@ -21,7 +21,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/mggtalk bench
+	$(BIN)/mggtalk bench pipeline
 
 # torch goes in first and alone: a CPU build that pip finds locally is then kept by what follows.
 $(STAMP): pyproject.toml constraints.txt

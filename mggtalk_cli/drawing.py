@@ -1,18 +1,14 @@
-"""Gaussians of an artifact to pictures: how the head is looked at, drawn and exported."""
+"""Gaussians of an artifact to pictures: how the head is looked at and drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from mggtalk_cli import deform, inpaint, render, splat
-from mggtalk_cli.artifacts.memory import in_memory
-from mggtalk_cli.artifacts.ply import GaussianCloud, sh_from_color, write_ply
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.rotation import matrix_from_angles
@@ -25,9 +21,6 @@ VIEW_PIVOT_CM = (0.0, 0.0, -4.0)
 # Low-pass of the projected Gaussians, px^2. The customary .3 is meant for scenes seen from afar;
 # at one Gaussian per pixel it only blurs (identity and warped photos gain 2-9 dB with .05 to .1).
 EPS2D = 0.05
-
-# Gaussians fainter than this are never drawn, and have no finite logit at zero.
-MIN_PLY_OPACITY = 1 / 255
 
 # A turntable swings this far to each side, once in this many frames.
 TURNTABLE_DEG, TURNTABLE_FRAMES = 30.0, 100
@@ -62,24 +55,35 @@ def choose_device(device: str) -> str:
     """
     if device == "cpu":
         return "cpu"
-    works, reason = render.cuda_status()
+    works, reason = render.cuda_status(load=True)
     if device == "cuda" and not works:
         raise BackendError(f"--device cuda: {reason}; use --device cpu")
     return "cuda" if works else "cpu"
 
 
-def view_matrix(camera: Camera, options: RenderOptions, index: int) -> np.ndarray:
-    """Return the (4, 4) view of frame `index`: the photo's camera, turned about the head."""
+def cuda_status() -> tuple[bool, str]:
+    """Return whether "auto" renders with CUDA, and one line with what or why not."""
+    return render.cuda_status()
+
+
+def view_matrix(
+    camera: Camera,
+    options: RenderOptions,
+    index: int,
+    *,
+    pivot: tuple[float, float, float] = VIEW_PIVOT_CM,
+) -> np.ndarray:
+    """Return the (4, 4) view of frame `index`: the photo's camera, turned about `pivot`."""
     yaw = options.yaw_deg
     if options.turntable:
         yaw += TURNTABLE_DEG * float(np.sin(2 * np.pi * index / TURNTABLE_FRAMES))
     turn_y_up = matrix_from_angles(yaw, options.pitch_deg, options.roll_deg)
     flip = np.diag([1.0, -1.0, -1.0])
     turn = flip @ turn_y_up @ flip
-    pivot = camera.to_camera(np.array(VIEW_PIVOT_CM))
+    centre = camera.to_camera(np.array(pivot))
     view = np.eye(4)
     view[:3, :3] = turn @ camera.viewmat[:3, :3]
-    view[:3, 3] = turn @ (camera.viewmat[:3, 3] - pivot) + pivot
+    view[:3, 3] = turn @ (camera.viewmat[:3, 3] - centre) + centre
     return view.astype(np.float32)
 
 
@@ -107,9 +111,7 @@ def rasterize(
 
 def to_rgba(color: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:
     """Return (H, W, 4) uint8 straight-alpha RGBA of premultiplied float colour."""
-    straight = color / alpha.clamp_min(1 / 512)
-    rgba = torch.cat([straight, alpha], -1).clamp(0, 1)
-    return (rgba * 255).round().to(torch.uint8).cpu().numpy()
+    return inpaint.straight_rgba(color, alpha)
 
 
 def point_frames(points: Artifact, options: RenderOptions) -> Iterator[dict[str, np.ndarray]]:
@@ -150,37 +152,3 @@ def compensate(head: Artifact, pixel: np.ndarray) -> None:
     arrays["color"] = colors.numpy()
     rgb, alpha = draw(colors)
     arrays["plate"] = inpaint.match_rim(arrays["plate"], photo.numpy(), rgb.numpy(), alpha.numpy())
-
-
-def export_ply(
-    points: Artifact, path: str, *, densify: bool = False, overwrite: bool = False
-) -> Artifact:
-    """Write the Gaussians of the first frame (or of a head at rest) as a standard 3DGS ply.
-
-    Returns:
-        the same artifact, its first frame put back, to be rendered next.
-    """
-    frames = point_frames(points, RenderOptions())
-    first = next(frames)
-    gaussians = splat.decode_analytic(
-        torch.from_numpy(first["points"]),
-        torch.from_numpy(first["gate"]),
-        gaussian_sheet(points, "cpu"),
-    )
-    if densify:
-        gaussians = splat.densify_gaussians(gaussians)
-    seen = gaussians.opacities > MIN_PLY_OPACITY
-    quats, scales = splat.rotation_and_scale(
-        gaussians.tangents[seen], thickness_cm=gaussians.thickness_cm
-    )
-    cloud = GaussianCloud(
-        means=gaussians.means[seen].numpy(),
-        quats=quats.numpy(),
-        scales=scales.numpy(),
-        opacities=gaussians.opacities[seen].numpy(),
-        sh=sh_from_color(gaussians.colors[seen].numpy()),
-    )
-    write_ply(Path(path), cloud, overwrite=overwrite)
-    if points.kind == "head":
-        return points
-    return in_memory(points.kind, points.meta, points.arrays, chain([first], frames))

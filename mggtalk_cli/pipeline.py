@@ -6,7 +6,8 @@
 Sequences are lazy: `deform`, `render` and `inpaint` pull one frame at a time from the stage before
 them, so memory does not grow with their length and the first frame is out at once. This module
 only passes things on: `portrait.py`, `sheets.py` and `assembly.py` put the steps of building in
-order, `driver.py` those of driving, `drawing.py` of rendering; `tensors.py` unpacks artifacts.
+order, `driver.py` those of driving, `drawing.py` of rendering; `plys.py` writes and draws 3DGS
+files, `tensors.py` unpacks artifacts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from mggtalk_cli.drawing import (
     RenderOptions,
     choose_device,
     compensate,
-    export_ply,
     point_frames,
     rasterize,
     to_rgba,
@@ -39,6 +39,7 @@ from mggtalk_cli.drawing import (
 )
 from mggtalk_cli.driver import Drive, audio_meta, drive, drive_motion, motion_artifact, through_lens
 from mggtalk_cli.errors import InputError
+from mggtalk_cli.plys import export_ply, export_plys, open_ply, render_cloud
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_meta, camera_of, gaussian_sheet, head_rig, source_state
 
@@ -53,9 +54,12 @@ __all__ = [
     "drive",
     "drive_motion",
     "export_ply",
+    "export_plys",
     "inpaint",
     "motion_artifact",
+    "open_ply",
     "render",
+    "render_cloud",
 ]
 
 # Header arrays that points inherit from the head.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from mggtalk_cli import deform, splat
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.landmark_groups import CANONICAL
 from mggtalk_cli.core.rotation import matrix_from_quaternion
-from mggtalk_cli.core.sheet import neighbours
+from mggtalk_cli.core.sheet import GATE_LID_LEFT, neighbours
+from mggtalk_cli.errors import ArtifactError
 
 
 def camera_of(artifact: Artifact) -> Camera:
@@ -43,19 +46,46 @@ def source_state(head: Artifact) -> FaceState:
     )
 
 
+# Type and shape of the rig's arrays, for m points and c controls.
+RIG_ARRAYS: dict[str, tuple[Any, str]] = {
+    "rig_index": (np.int32, "m 3"),
+    "rig_weight": (np.float32, "m 3"),
+    "rig_iris": (np.bool_, "m"),
+    "rig_torso_follow": (np.float32, "m"),
+    "rig_gate": (np.uint8, "m"),
+    "rig_controls": (np.float32, "c 3"),
+    "rig_shapes": (np.float32, "52 c 3"),
+}
+
+
 def head_rig(head: Artifact) -> deform.HeadRig:
-    """Return what the deformation stage needs of a head artifact."""
-    arrays = head.arrays
-    rig = deform.Rig(
-        points=torch.from_numpy(arrays["positions"]),
-        index=torch.from_numpy(arrays["rig_index"].astype(np.int64)),
-        weight=torch.from_numpy(arrays["rig_weight"]),
-        head_weight=torch.from_numpy(arrays["head_weight"]),
-        torso_follow=torch.from_numpy(arrays["rig_torso_follow"]),
-        controls=torch.from_numpy(arrays["rig_controls"]),
-        shapes=torch.from_numpy(arrays["rig_shapes"].astype(np.float32)),
-    )
-    return deform.HeadRig(rig, arrays["rig_gate"], arrays["rig_iris"], camera_of(head))
+    """Return what the deformation stage needs of a head artifact.
+
+    Raises:
+        ArtifactError: the rig does not fit the points; kernels would read beyond its arrays.
+    """
+    arrays = _rig_arrays(head.arrays)
+    tensors = {name.removeprefix("rig_"): torch.from_numpy(a) for name, a in arrays.items()}
+    tensors["points"] = torch.from_numpy(head.arrays["positions"])
+    tensors["head_weight"] = torch.from_numpy(head.arrays["head_weight"])
+    gate = tensors.pop("gate").numpy()
+    return deform.HeadRig(deform.Rig(**tensors), gate, camera_of(head))
+
+
+def _rig_arrays(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    missing = [name for name in RIG_ARRAYS if name not in given]
+    if missing:
+        raise ArtifactError(f"head without {', '.join(missing)}: build it again")
+    sizes = {"m": len(given["positions"]), "c": max(len(given["rig_controls"]), len(CANONICAL))}
+    for name, (_, shape) in RIG_ARRAYS.items():
+        wanted = tuple(sizes.get(symbol) or int(symbol) for symbol in shape.split())
+        if given[name].shape != wanted:
+            raise ArtifactError(f"{name} has shape {given[name].shape}; it must be {wanted}")
+    arrays = {n: given[n].astype(dtype, copy=False) for n, (dtype, _) in RIG_ARRAYS.items()}
+    for name, last in (("rig_index", sizes["c"] - 1), ("rig_gate", GATE_LID_LEFT)):
+        if arrays[name].min() < 0 or arrays[name].max() > last:
+            raise ArtifactError(f"{name} leaves its range 0..{last}: build the head again")
+    return arrays
 
 
 def gaussian_sheet(artifact: Artifact, device: str | torch.device) -> splat.GaussianSheet:

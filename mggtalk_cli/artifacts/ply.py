@@ -7,13 +7,19 @@ and scales keep the unit of the arrays (centimetres here; +y up, +z to the viewe
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from mggtalk_cli.artifacts.ply_header import PlyHeader, read_header
+from mggtalk_cli.artifacts.ply_view import PlyView, parse_view, view_comment
 from mggtalk_cli.core.output import atomic_path
 from mggtalk_cli.errors import ArtifactError, InputError
 
@@ -25,13 +31,9 @@ _OPACITY_MARGIN = 1e-6
 # Keeps the log of flat Gaussians' scale finite; far below any pixel.
 _MIN_SCALE = 1e-8
 _REST_COUNTS = {0: 1, 9: 4, 24: 9, 45: 16}  # f_rest values -> SH coefficients per channel
-_MAX_HEADER_BYTES = 1 << 16
-_MAX_GAUSSIANS = 50_000_000
-_SCALARS = {
-    **{"char": 1, "uchar": 1, "int8": 1, "uint8": 1, "short": 2, "ushort": 2, "int16": 2},
-    **{"uint16": 2, "int": 4, "uint": 4, "int32": 4, "uint32": 4, "float": 4, "float32": 4},
-    **{"double": 8, "float64": 8},
-}
+_LINE_BYTES = 1 << 14  # most that is read of an ascii row; 62 values take a tenth
+
+log = logging.getLogger("mggtalk")
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,36 @@ def sh_from_color(color: np.ndarray) -> np.ndarray:
     return ((np.asarray(color) - 0.5) / SH_C0)[:, None, :]
 
 
-def write_ply(path: Path, cloud: GaussianCloud, *, overwrite: bool = False) -> None:
+def write_ply(
+    path: Path, cloud: GaussianCloud, *, view: PlyView | None = None, overwrite: bool = False
+) -> None:
     """Write Gaussians as a binary little-endian `.ply`, atomically.
+
+    Args:
+        path: the file.
+        cloud: the Gaussians.
+        view: how they are meant to be seen, kept in a comment that other programs skip.
+        overwrite: replace the file if it exists.
 
     Raises:
         ArtifactError: shapes that do not fit, values that are not finite, or no Gaussians.
         InputError: the file cannot be written or exists; see `core.output.atomic_path`.
     """
+    with atomic_path(path, overwrite=overwrite) as part, part.open("wb") as file:
+        dump_ply(file, cloud, view=view)
+
+
+def dump_ply(file: BinaryIO, cloud: GaussianCloud, *, view: PlyView | None = None) -> None:
+    """Write Gaussians to an open file; see `write_ply`."""
     rows = _rows(cloud)
+    comment = "" if view is None else f"comment {view_comment(view)}\n"
     properties = "".join(f"property float {name}\n" for name in rows.dtype.names or ())
     header = (
-        "ply\nformat binary_little_endian 1.0\n"
+        f"ply\nformat binary_little_endian 1.0\n{comment}"
         f"element vertex {len(rows)}\n{properties}end_header\n"
     )
-    with atomic_path(path, overwrite=overwrite) as part, part.open("wb") as file:
-        file.write(header.encode("ascii"))
-        file.write(rows.data)
+    file.write(header.encode("ascii"))
+    file.write(rows.data)
 
 
 def _rows(cloud: GaussianCloud) -> np.ndarray:
@@ -117,105 +133,110 @@ def _names(stem: str, count: int) -> list[str]:
 def read_ply(path: Path) -> GaussianCloud:
     """Return the Gaussians of a `.ply`: binary or ascii, any property order, SH degree 0 to 3.
 
+    Gaussians that viewers do not draw (values that are not finite, quaternions of length zero) are
+    left out with a warning.
+
     Raises:
         ArtifactError: not a `.ply`, none of Gaussians, damaged, or claiming more than it holds.
         InputError: no such file.
     """
-    try:
-        _check_size(path)
-        import plyfile
+    with _explained(path):
+        header = read_header(path)
+        rest = _check_properties(path, dict(header.elements["vertex"].properties))
+        return _usable(path, _cloud(_vertices(path, header), rest))
 
-        try:
-            with np.errstate(over="ignore"):
-                vertices = plyfile.PlyData.read(str(path))["vertex"].data
-        except (plyfile.PlyParseError, KeyError, ValueError, TypeError, OverflowError) as error:
-            raise ArtifactError(f"{path} is damaged: {error}") from error
+
+def read_ply_view(path: Path) -> PlyView | None:
+    """Return the view that a `.ply` of ours keeps in its header, None where there is none.
+
+    Raises:
+        ArtifactError: the header or the note in it is not what this program writes.
+        InputError: no such file.
+    """
+    with _explained(path):
+        return parse_view(read_header(path).comments)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    return _cloud(vertices, path)
 
 
-def _check_size(path: Path) -> None:
-    """Check a file's header against its size, before a parser trusts the counts."""
-    with path.open("rb") as file:
-        start = file.read(_MAX_HEADER_BYTES)
-    if not start:
-        raise ArtifactError(f"{path} is empty")
-    if not re.match(rb"ply\r?\n", start):
-        raise ArtifactError(f"{path} is no .ply file: it starts with {start[:8]!r}")
-    end = re.search(rb"\nend_header\r?\n", start)
-    if end is None:
-        raise ArtifactError(f"{path} is damaged: its header does not end")
-    lines = [line.split() for line in start[: end.start()].decode("latin-1").splitlines()]
-    words = {line[0]: line[1:] for line in lines if line}
-    binary = words.get("format", [""])[0] != "ascii"
-    elements = _elements(path, lines)
-    if "vertex" not in elements or "chunk" in elements:
-        kind = "a compressed one" if "chunk" in elements else "without vertices"
-        raise ArtifactError(f"{path} is no .ply of Gaussians but {kind}: export a standard one")
-    needed = 0
-    for count, row_bytes, columns in elements.values():
-        # An ascii value takes a digit and a separator at least.
-        needed += count * (row_bytes if binary else 2 * columns)
-    available = path.stat().st_size - end.end() + (0 if binary else 1)
-    if needed > available or elements["vertex"][0] > _MAX_GAUSSIANS:
+def _check_properties(path: Path, kinds: dict[str, str]) -> int:
+    """Return the number of f_rest values of a vertex with these properties."""
+    rest = sum(re.fullmatch(r"f_rest_[0-9]+", name) is not None for name in kinds)
+    required = ["x", "y", "z", *_names("f_dc", 3), "opacity", *_names("scale", 3)]
+    required += [*_names("rot", 4), *_names("f_rest", rest)]
+    missing = [name for name in required if name not in kinds]
+    if missing:
         raise ArtifactError(
-            f"{path} claims {elements['vertex'][0]} vertices ({needed} bytes), but holds "
-            f"{available} bytes: it is cut off or damaged"
+            f"{path} is no .ply of Gaussians (a mesh or plain points?): it lacks "
+            f"{', '.join(missing[:6])}"
+        )
+    if rest not in _REST_COUNTS:
+        raise ArtifactError(f"{path} has {rest} f_rest values; 0, 9, 24 or 45 are known")
+    return rest
+
+
+def _vertices(path: Path, header: PlyHeader) -> Any:
+    """Return the rows of the vertices, a structured array."""
+    count, properties = header.elements["vertex"]
+    if not count:
+        raise ArtifactError(f"{path} is no .ply of Gaussians: it is empty")
+    if header.order:
+        start = header.nbytes + header.before_vertices()
+        return np.memmap(path, header.dtype("vertex"), mode="r", offset=start, shape=(count,))
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of loadtxt, where there are no rows at all
+        file.seek(header.nbytes)
+        lines = (line.decode("latin-1") for line in iter(lambda: file.readline(_LINE_BYTES), b""))
+        dtype = np.dtype([(name, "f4") for name, _ in properties])
+        skipped = header.before_vertices()
+        try:
+            rows = np.loadtxt(
+                lines, dtype, comments=None, skiprows=skipped, max_rows=count, ndmin=1
+            )
+        except ValueError as error:
+            raise ArtifactError(f"{path} is damaged: {error}") from error
+    if len(rows) < count:
+        raise ArtifactError(f"{path} claims {count} vertices, but holds {len(rows)}: it is cut off")
+    return rows
+
+
+def _cloud(vertices: Any, rest: int) -> GaussianCloud:
+    def columns(wanted: list[str]) -> np.ndarray:
+        return np.stack([np.asarray(vertices[name], np.float32) for name in wanted], axis=-1)
+
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        n, k = len(vertices), _REST_COUNTS[rest]
+        sh = np.empty((n, k, 3), np.float32)
+        sh[:, 0] = columns(_names("f_dc", 3))
+        if rest:
+            sh[:, 1:] = columns(_names("f_rest", rest)).reshape(n, 3, k - 1).transpose(0, 2, 1)
+        quats = columns(_names("rot", 4)).astype(np.float64)
+        quats /= np.linalg.norm(quats, axis=1, keepdims=True)
+        return GaussianCloud(
+            means=columns(["x", "y", "z"]),
+            quats=quats.astype(np.float32),
+            scales=np.exp(columns(_names("scale", 3))),
+            opacities=1 / (1 + np.exp(-columns(["opacity"])[:, 0])),
+            sh=sh,
         )
 
 
-def _elements(path: Path, lines: list[list[str]]) -> dict[str, tuple[int, int, int]]:
-    """Return (count, bytes a row, columns) by element name."""
-    elements: dict[str, tuple[int, int, int]] = {}
-    name = ""
-    for line in lines:
-        if line[:1] == ["element"] and len(line) == 3 and re.fullmatch(r"\d{1,15}", line[2]):
-            name = line[1]
-            elements[name] = (int(line[2]), 0, 0)
-        elif line[:1] == ["property"]:
-            if len(line) != 3 or line[1] not in _SCALARS or not name:
-                raise ArtifactError(
-                    f"{path} is no .ply of Gaussians: it has '{' '.join(line)[:60]}'"
-                )
-            count, size, columns = elements[name]
-            elements[name] = (count, size + _SCALARS[line[1]], columns + 1)
-        elif line[:1] == ["element"]:
-            raise ArtifactError(f"{path} is damaged: '{' '.join(line)[:60]}'")
-    return elements
-
-
-def _cloud(vertices: Any, path: Path) -> GaussianCloud:
-    names = set(vertices.dtype.names or ())
-    rest = sum(bool(re.fullmatch(r"f_rest_\d+", name)) for name in names)
-    required = ["x", "y", "z", *_names("f_dc", 3), "opacity", *_names("scale", 3)]
-    required += [*_names("rot", 4), *_names("f_rest", rest)]
-    missing = [name for name in required if name not in names]
-    if missing or rest not in _REST_COUNTS or not len(vertices):
-        what = f"it lacks {', '.join(missing[:6])}" if missing else f"{rest} f_rest values"
-        what = what if len(vertices) else "it is empty"
-        raise ArtifactError(f"{path} is no .ply of Gaussians: {what}")
-
-    def columns(wanted: list[str]) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            array = np.stack([np.asarray(vertices[name], np.float32) for name in wanted], axis=-1)
-        if not np.isfinite(array).all():
-            raise ArtifactError(f"{path} holds values of {wanted[0]}... that are not finite")
-        return array
-
-    n, k = len(vertices), _REST_COUNTS[rest]
-    sh = np.empty((n, k, 3), np.float32)
-    sh[:, 0] = columns(_names("f_dc", 3))
-    if rest:
-        sh[:, 1:] = columns(_names("f_rest", rest)).reshape(n, 3, k - 1).transpose(0, 2, 1)
-    quats = columns(_names("rot", 4))
-    length = np.linalg.norm(quats.astype(np.float64), axis=1, keepdims=True)
-    if length.min() < 1e-12:
-        raise ArtifactError(f"{path}: Gaussian {int(length.argmin())} has a zero quaternion")
-    with np.errstate(over="ignore"):
-        scales = np.exp(columns(_names("scale", 3)))
-        opacities = 1 / (1 + np.exp(-columns(["opacity"])[:, 0]))
-    if not np.isfinite(scales).all():
-        raise ArtifactError(f"{path} holds scales that overflow: are they no logarithms?")
-    means, quats = columns(["x", "y", "z"]), (quats / length).astype(np.float32)
-    return GaussianCloud(means, quats, scales, opacities, sh)
+def _usable(path: Path, cloud: GaussianCloud) -> GaussianCloud:
+    """Return the Gaussians all of whose values are finite."""
+    good = np.ones(len(cloud.means), bool)
+    for array in vars(cloud).values():
+        good &= np.isfinite(array).reshape(len(good), -1).all(axis=1)
+    if good.all():
+        return cloud
+    bad = len(good) - int(good.sum())
+    what = "not finite, rotations of length zero, or scales that are no logarithms"
+    if bad == len(good):
+        raise ArtifactError(f"{path} has no usable Gaussian: its values are {what}")
+    log.warning("%s: %d of %d Gaussians are left out: %s", path, bad, len(good), what)
+    return GaussianCloud(**{name: array[good] for name, array in vars(cloud).items()})

@@ -28,6 +28,7 @@ def animate(
     densify: options.Densify = False,
     background: options.Background = None,
     device: options.DeviceMode = options.Device.auto,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,

@@ -134,16 +134,23 @@ COMMANDS = (
     ("animate", animate.animate, "mggtalk animate portrait.jpg --audio speech.wav -o talk.mp4"),
     ("inspect", inspect.inspect, "mggtalk inspect head.npz --sheet sheet.png"),
     ("doctor", doctor.doctor, "mggtalk doctor --json"),
-    ("bench", bench.bench, "mggtalk bench --rounds 3"),
 )
 
 for _name, _function, _example in COMMANDS:
     app.command(_name, cls=Command, epilog=f"Example: {_example}", no_args_is_help=False)(_function)
 
-evaluation = typer.Typer(no_args_is_help=True, help="Measure heads, motion and views in numbers.")
-for _name, _measure, _example in evaluate.COMMANDS:
-    evaluation.command(_name, cls=Command, epilog=f"Example: {_example}")(_measure)
-app.add_typer(evaluation, name="evaluate", epilog="Example: mggtalk evaluate reenact clips/")
+# Name of a group, its commands, what it is for, and the example that ends its help.
+GROUPS = (
+    ("evaluate", evaluate.COMMANDS, "Measure heads, motion and views in numbers.",
+     "mggtalk evaluate reenact clips/"),
+    ("bench", bench.COMMANDS, "Measure the speed of this machine.", "mggtalk bench pipeline"),
+)  # fmt: skip
+
+for _group, _commands, _help, _example in GROUPS:
+    _typer = typer.Typer(no_args_is_help=True, help=_help)
+    for _name, _measure, _command_example in _commands:
+        _typer.command(_name, cls=Command, epilog=f"Example: {_command_example}")(_measure)
+    app.add_typer(_typer, name=_group, epilog=f"Example: {_example}")
 
 
 def _mute_native_libraries() -> None:

@@ -18,6 +18,7 @@ def build_head(
     depth: options.Depth = None,
     normals: options.Normals = None,
     voxel_size: options.VoxelSize = None,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,

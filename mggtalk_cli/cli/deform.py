@@ -18,6 +18,7 @@ def deform(
     fps: options.Fps = options.FPS,
     seed: options.Seed = 0,
     still: options.Still = False,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,

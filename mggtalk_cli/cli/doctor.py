@@ -20,11 +20,10 @@ import typer
 
 import mggtalk_cli
 from mggtalk_cli.cli import options
-from mggtalk_cli.errors import BackendError
 
 PACKAGES = (
     *("torch", "numpy", "scipy", "numba", "av", "librosa", "ai-edge-litert", "pocketsphinx"),
-    *("opencv-python-headless", "pillow", "safetensors", "plyfile", "imageio", "typer", "rich"),
+    *("opencv-python-headless", "pillow", "safetensors", "imageio", "typer", "rich"),
 )
 OPTIONAL_PACKAGES = ("gsplat",)
 CODECS = {"libx264": True, "aac": True, "prores_ks": False, "libvpx-vp9": False, "libopus": False}
@@ -145,12 +144,9 @@ def _processors() -> Iterator[Check]:
     yield Check("torch threads", None, str(torch.get_num_threads()))
     from mggtalk_cli import drawing
 
-    name, fix = "cuda renderer (gsplat)", "nothing: the CPU is used instead"
-    try:
-        drawing.choose_device("cuda")
-        yield Check(name, True, "works", essential=False)
-    except BackendError as error:
-        yield Check(name, False, str(error), fix, essential=False)
+    works, what = drawing.cuda_status()
+    fix = "nothing: the CPU renders instead"
+    yield Check("cuda renderer (gsplat)", works, what, fix, essential=False)
 
 
 def _codecs() -> Iterator[Check]:

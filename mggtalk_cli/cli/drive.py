@@ -16,6 +16,7 @@ def drive(
     fps: options.Fps = options.FPS,
     seed: options.Seed = 0,
     still: options.Still = False,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import typer
 
 from mggtalk_cli.cli import options
-from mggtalk_cli.core.output import FrameFiles, check_output, is_pattern
+from mggtalk_cli.core.output import FrameFiles, atomic_path, check_output, is_pattern
 from mggtalk_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("mggtalk")
 
 _ZIP_MAGIC = b"PK\x03\x04"  # how every artifact begins
+_PLY_MAGIC = b"ply"
 FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 
@@ -55,7 +56,7 @@ def check_targets(
         *others: Further files to write, such as --ply.
         overwrite: Whether existing files may be replaced.
         film: The command writes films (or pictures) rather than artifacts.
-        pictures: A pattern such as %05d.png is welcome.
+        pictures: Patterns such as %05d.png are welcome, and without `film` one .png.
 
     Raises:
         InputError: A terminal, a type this command does not write, or see `check_output`.
@@ -63,15 +64,12 @@ def check_targets(
     if output == "-":
         if sys.stdout.isatty():
             raise InputError("stdout is a terminal: name a file with -o or pipe into a command")
-    elif is_pattern(output):
-        if not pictures:
-            raise InputError(f"{output}: this command writes one file: use a name without %")
-        if Path(output).suffix.lower() != ".png":
-            raise InputError(f"{output}: frame sequences are PNG; use a pattern like %05d.png")
-        FrameFiles(Path(output), overwrite=overwrite)
     else:
-        _check_suffix(output, film=film)
-        check_output(Path(output), overwrite=overwrite)
+        if not is_pattern(output):
+            _check_suffix(output, film=film, picture=pictures)
+        elif pictures and Path(output).suffix.lower() != ".png":
+            raise InputError(f"{output}: frame sequences are PNG; use a pattern like %05d.png")
+        _check_file_or_pattern(output, overwrite=overwrite, pattern=pictures)
     for other in others:
         if other is None:
             continue
@@ -79,15 +77,44 @@ def check_targets(
             raise InputError("only -o can write to stdout: name a file")
         if output != "-" and Path(other).resolve() == Path(output).resolve():
             raise InputError(f"{other}: two outputs cannot be the same file")
-        check_output(Path(other), overwrite=overwrite)
+        _check_file_or_pattern(other, overwrite=overwrite, pattern=pictures)
 
 
-def _check_suffix(output: str, *, film: bool) -> None:
+def _check_file_or_pattern(path: str, *, overwrite: bool, pattern: bool) -> None:
+    if not is_pattern(path):
+        check_output(Path(path), overwrite=overwrite)
+    elif pattern:
+        FrameFiles(Path(path), overwrite=overwrite)
+    else:
+        raise InputError(f"{path}: this command writes one file: use a name without %")
+
+
+def is_picture(output: str) -> bool:
+    """Return whether an output is one picture."""
+    return Path(output).suffix.lower() == ".png" and not is_pattern(output)
+
+
+def is_ply(source: str) -> bool:
+    """Return whether an input is a .ply, by its name or its first bytes."""
+    path = Path(source)
+    if path.suffix.lower() == ".ply":
+        return True
+    if not path.is_file():  # a pipe's first bytes cannot be looked at and put back
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_PLY_MAGIC)) == _PLY_MAGIC
+
+
+def _check_suffix(output: str, *, film: bool, picture: bool) -> None:
     suffix = Path(output).suffix.lower()
     if film and suffix not in FILM_SUFFIXES and not Path(output).is_dir():
         known = ", ".join(FILM_SUFFIXES)
         raise InputError(f"{output}: unknown film type {suffix!r}; use {known} or %05d.png")
-    if not film and suffix in (*FILM_SUFFIXES, ".png", ".jpg"):
+    if film or (picture and suffix == ".png"):
+        return
+    if suffix == ".ply":
+        raise InputError(f"{output}: -o writes no .ply; --ply of build-head and render does")
+    if suffix in (*FILM_SUFFIXES, ".png", ".jpg"):
         raise InputError(
             f"{output}: this command writes an artifact (.npz); "
             "films come from `mggtalk inpaint` and `mggtalk animate`"
@@ -166,6 +193,37 @@ def write_pictures(report: Reporter, frames: Artifact, pattern: str, *, overwrit
         for frame in report.track(frames.frames(), frames.meta.get("frame_count")):
             sequence.write(frame["rgba"])
     report.wrote(pattern)
+
+
+def write_frames(report: Reporter, frames: Artifact, output: str, *, overwrite: bool) -> None:
+    """Write frames as an artifact, as numbered pictures or, if there is one only, as a picture."""
+    if is_pattern(output):
+        write_pictures(report, frames, output, overwrite=overwrite)
+    elif is_picture(output):
+        write_picture(report, frames, output, overwrite=overwrite)
+    else:
+        write_artifact(report, frames, output, overwrite=overwrite)
+
+
+def write_picture(report: Reporter, frames: Artifact, output: str, *, overwrite: bool) -> None:
+    """Write the RGBA picture of a frames artifact that has one frame only.
+
+    Raises:
+        InputError: It has more.
+    """
+    from mggtalk_cli.core.image import write_png
+
+    count = frames.meta.get("frame_count")
+    sequence = report.track(frames.frames(), count)
+    picture = None if count not in (None, 1) else next(sequence)["rgba"]
+    if picture is None or next(sequence, None) is not None:
+        many = "many" if count is None else count
+        raise InputError(
+            f"{output} is one picture, but there are {many} frames: use a pattern like %05d.png"
+        )
+    with atomic_path(Path(output), overwrite=overwrite) as part:
+        write_png(part, picture)
+    report.wrote(output)
 
 
 def build_from_photo(source: str, build: BuildOptions, *, name: str | None = None) -> Artifact:

@@ -12,6 +12,7 @@ def inpaint(
     frames: options.Frames,
     output: options.FilmOut,
     background: options.Background = None,
+    threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,

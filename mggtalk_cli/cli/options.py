@@ -5,6 +5,8 @@ The values are plain Python; nothing here loads the libraries that do the work.
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import Enum
 from typing import Annotated
 
@@ -32,9 +34,32 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
-def _even_size(value: int) -> int:
-    if value % 2:
+class Up(str, Enum):
+    """The axis that points up in a .ply."""
+
+    y = "y"
+    minus_y = "-y"
+    z = "z"
+    minus_z = "-z"
+
+
+def _even_size(value: int | None) -> int | None:
+    if value is not None and value % 2:
         raise typer.BadParameter(f"{value} is odd; films need even sizes: use {value + 1}")
+    return value
+
+
+# What libraries read when they load; MKL alone would stop at the physical cores.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+
+
+def _use_threads(value: int | None) -> int | None:
+    """Set the number of threads for libraries yet to load, and for those that are loaded."""
+    if value is not None:
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(value)), MKL_DYNAMIC="FALSE")
+        for library, setter in (("torch", "set_num_threads"), ("cv2", "setNumThreads")):
+            if library in sys.modules:
+                getattr(sys.modules[library], setter)(value)
     return value
 
 
@@ -49,7 +74,11 @@ Driver = Annotated[
     str, typer.Argument(metavar="SOUND|VIDEO", help="Speech or a driving clip, or - for stdin.")
 ]
 Points = Annotated[
-    str, typer.Argument(metavar="POINTS", help="Points (or head) artifact, or - for stdin.")
+    str,
+    typer.Argument(
+        metavar="POINTS|PLY",
+        help="Points (or head) artifact, or - for stdin; or any .ply of 3D Gaussians.",
+    ),
 ]
 Frames = Annotated[str, typer.Argument(metavar="FRAMES", help="Frames artifact, or - for stdin.")]
 
@@ -59,7 +88,10 @@ Artifact = Annotated[
 FramesOut = Annotated[
     str,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Artifact (.npz), pictures (%05d.png), or -."
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Artifact (.npz), picture (.png), pictures (%05d.png), or -.",
     ),
 ]
 FilmOut = Annotated[
@@ -73,7 +105,10 @@ FilmOut = Annotated[
 ]
 Ply = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Also write the (first frame's) Gaussians as .ply."),
+    typer.Option(
+        metavar="FILE",
+        help="Also write the Gaussians as .ply: the first frame's, or each one's (%05d.ply).",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
@@ -82,6 +117,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 _DRIVER = "What drives the head (one of audio, video, motion)"
 _BUILD = "How the head is built"
 _VIEW = "How it is seen"
+_PLY = "How a .ply is seen"
 Audio = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Speech, in any format.", rich_help_panel=_DRIVER),
@@ -121,13 +157,14 @@ Absolute = Annotated[
 
 # ---------------------------------------------------------------- how a head is built
 
+_SIZE_HELP = "Longer side of the frames, px."
 Size = Annotated[
     int,
     typer.Option(
         min=MIN_SIZE,
         max=MAX_SIZE,
         callback=_even_size,
-        help="Longer side of the frames, px.",
+        help=_SIZE_HELP,
         rich_help_panel=_BUILD,
     ),
 ]
@@ -174,7 +211,7 @@ VoxelSize = Annotated[
 
 Yaw = Annotated[
     float,
-    typer.Option(min=-90, max=90, help="Turn to image right, degrees.", rich_help_panel=_VIEW),
+    typer.Option(min=-180, max=180, help="Turn to image right, degrees.", rich_help_panel=_VIEW),
 ]
 Pitch = Annotated[
     float, typer.Option(min=-90, max=90, help="Tilt down, degrees.", rich_help_panel=_VIEW)
@@ -202,7 +239,38 @@ Background = Annotated[
     ),
 ]
 
-# ---------------------------------------------------------------- how the command reports
+# ---------------------------------------------------------------- how a .ply is seen
+
+PlySize = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        min=MIN_SIZE,
+        max=MAX_SIZE,
+        callback=_even_size,
+        help=_SIZE_HELP,
+        show_default=f"its own, or {SIZE}",
+        rich_help_panel=_PLY,
+    ),
+]
+PlyUp = Annotated[
+    Up | None,
+    typer.Option(
+        "--up",
+        help="Axis that points up in it; drops a camera kept in it.",
+        show_default="its own, or y",
+        rich_help_panel=_PLY,
+    ),
+]
+
+# ---------------------------------------------------------------- how the command works and reports
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", callback=_use_threads, help="Threads to compute with; else every core."
+    ),
+]
 
 _REPORT = "Reporting"
 Quiet = Annotated[

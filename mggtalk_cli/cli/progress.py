@@ -1,7 +1,7 @@
 """What a command says while it works, always on stderr: stdout is data.
 
 A terminal gets a progress bar with frames per second and the time left; `--log-json` gets one JSON
-object per line: start, warning, progress (at most one a second), done, error.
+object per line: start, note, warning, progress (at most one a second), done, error.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         logger = logging.getLogger("mggtalk")
         logger.addHandler(self._handler)
-        logger.setLevel(logging.DEBUG if self.debug else logging.WARNING)
+        logger.setLevel(logging.DEBUG if self.debug else logging.INFO)
         self._event("start", command=self.command, version=__version__)
         return self
 
@@ -106,6 +106,15 @@ class Reporter:
             self._event("warning", message=message)
         else:
             self._line(f"warning: {message}")
+
+    def note(self, message: str) -> None:
+        """Say what explains a wait, unless `--quiet`."""
+        if self.quiet:
+            return
+        if self.log_json:
+            self._event("note", message=message)
+        else:
+            self._line(message)
 
     def fail(self, message: str, exit_code: int) -> None:
         """Say in one line why the command stops."""
@@ -184,5 +193,7 @@ class _Relay(logging.Handler):
         message = record.getMessage()
         if record.levelno >= logging.WARNING:
             self._reporter.warn(message)
+        elif record.levelno == logging.INFO:
+            self._reporter.note(message)
         elif not self._reporter.log_json:
             self._reporter._line(f"{record.levelname.lower()}: {message}")

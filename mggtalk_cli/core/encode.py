@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -75,6 +76,8 @@ class VideoWriter:
             raise InputError(f"video sizes must be even, got {width}x{height}: choose another size")
         self.width, self.height, self.frames = width, height, 0
         self._fps, self._alpha = Fraction(fps).limit_denominator(1001), alpha
+        self._encoder = ThreadPoolExecutor(1, "mggtalk-encoder")
+        self._encoding: Future[None] | None = None
         self._container = _open_output(target)
         self._container.metadata["comment"] = "synthetic talking head made with mggtalk"
         self._video: Any = self._container.add_stream(codec.name, rate=self._fps)
@@ -104,7 +107,7 @@ class VideoWriter:
         return "mono" if self._channels == 1 else "stereo"
 
     def write(self, frame: np.ndarray, audio: np.ndarray | None = None) -> None:
-        """Append one frame and the sound that goes with it.
+        """Append one frame and the sound that goes with it; an error may come with the next one.
 
         Args:
             frame: (height, width, 3) uint8 RGB, or 4 for RGBA (straight alpha).
@@ -114,13 +117,26 @@ class VideoWriter:
         if source == "rgba" and not self._alpha:
             frame, source = frame[..., :3], "rgb24"
         picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=source)
+        picture.pts, picture.time_base = self.frames, 1 / self._fps
+        self._finish_frame()
+        self.frames += 1
+        # Encoded while the caller computes the next frame, of which one thread alone does a part.
+        self._encoding = self._encoder.submit(
+            self._encode, picture, None if audio is None else audio.copy()
+        )
+
+    def _finish_frame(self) -> None:
+        """Wait for the frame that is being encoded, and raise what went wrong with it."""
+        encoding, self._encoding = self._encoding, None
+        if encoding is not None:
+            encoding.result()
+
+    def _encode(self, picture: VideoFrame, audio: np.ndarray | None) -> None:
         picture = picture.reformat(
             format=self._video.pix_fmt, dst_colorspace="ITU709", src_color_range="JPEG",
             dst_color_range="MPEG", interpolation=EXACT_BICUBIC,
         )  # fmt: skip
-        picture.pts, picture.time_base = self.frames, 1 / self._fps
         self._container.mux(self._video.encode(picture))
-        self.frames += 1
         if audio is not None and self._audio is not None:
             self._write_audio(audio)
 
@@ -139,6 +155,8 @@ class VideoWriter:
 
     def close(self) -> None:
         """Pad the sound to the length of the picture, drain the encoders, finish the file."""
+        self._encoder.shutdown()
+        self._finish_frame()
         if self._audio is not None:
             missing = round(self.frames * self._rate / self._fps) - self._samples
             if missing > 0:
@@ -159,6 +177,7 @@ class VideoWriter:
         if kind is None:
             self.close()
             return
+        self._encoder.shutdown()  # the frame in the making is still using the encoders
         try:  # Free the encoders; the caller throws the broken file away.
             self._container.close()
         except (OSError, ValueError, av.error.FFmpegError):
@@ -225,15 +244,20 @@ class PngSequence:
         """
         if Path(pattern).suffix.lower() != ".png":
             raise InputError(f"{pattern}: frame sequences are PNG; use a pattern like %05d.png")
-        self._files, self.frames = FrameFiles(Path(pattern), overwrite=overwrite), 0
+        self._files = FrameFiles(Path(pattern), overwrite=overwrite)
+
+    @property
+    def frames(self) -> int:
+        """Pictures written so far."""
+        return self._files.count
 
     def write(self, frame: np.ndarray, audio: np.ndarray | None = None) -> None:
         """Write the next (height, width, 3 or 4) uint8 frame; `audio` is not kept."""
-        with self._files.atomic(self.frames) as part:
+        with self._files.next() as part:
             write_png(part, frame)
-        self.frames += 1
 
     def __enter__(self) -> PngSequence:
+        self._files.__enter__()
         return self
 
     def __exit__(
@@ -242,11 +266,7 @@ class PngSequence:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            for index in range(self.frames):
-                self._files.path(index).unlink(missing_ok=True)
-        elif self._files.path(self.frames).exists():
-            log.warning("%s: older frames follow from here", self._files.path(self.frames))
+        self._files.__exit__(kind, error, trace)
 
 
 @contextmanager

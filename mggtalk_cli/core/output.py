@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from mggtalk_cli.errors import InputError
+
+log = logging.getLogger("mggtalk")
 
 # A run's unfinished files start with this, so that a folder can be cleared of them after a power
 # cut; the suffix stays, because encoders choose the container by it.
@@ -98,7 +102,13 @@ def _free_space(path: Path) -> str:
 
 
 class FrameFiles:
-    """The files of a sequence, such as frames/%05d.png: one per frame, each written atomically."""
+    """The files of a sequence, such as frames/%05d.png: one per frame, each written atomically.
+
+    As a context manager it removes what it wrote when the run fails.
+
+    Attributes:
+        count: files written so far, from 0 on.
+    """
 
     def __init__(self, pattern: Path, *, overwrite: bool = False) -> None:
         """Check the pattern, its folder, and that no frame is there already.
@@ -116,7 +126,7 @@ class FrameFiles:
                 f"output pattern {pattern} must hold exactly one %d or %0Nd, in the file name: "
                 "for example frames/%05d.png"
             )
-        self.pattern, self.overwrite = pattern, overwrite
+        self.pattern, self.overwrite, self.count = pattern, overwrite, 0
         check_output(self.path(0), overwrite=True)
         self._numbered = re.compile(re.escape(parts[0]) + r"(\d+)" + re.escape(parts[2]))
         if not overwrite:
@@ -127,10 +137,26 @@ class FrameFiles:
         return self.pattern.with_name(self.pattern.name % index)
 
     @contextlib.contextmanager
-    def atomic(self, index: int) -> Iterator[Path]:
-        """Yield the temporary path of frame `index`; see `atomic_path`."""
-        with atomic_path(self.path(index), overwrite=self.overwrite) as temporary:
+    def next(self) -> Iterator[Path]:
+        """Yield the temporary path of the next frame; see `atomic_path`."""
+        with atomic_path(self.path(self.count), overwrite=self.overwrite) as temporary:
             yield temporary
+        self.count += 1
+
+    def __enter__(self) -> FrameFiles:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            for index in range(self.count):
+                self.path(index).unlink(missing_ok=True)
+        elif self.path(self.count).exists():
+            log.warning("%s: older frames follow from here", self.path(self.count))
 
     def _refuse_existing(self) -> None:
         with os.scandir(self.pattern.parent) as entries:

@@ -2,12 +2,14 @@
 
 Kernels release the GIL, so ordinary Python threads do. Own threads instead of numba's parallel
 layer: two Python threads may compute at once, a forked child gets fresh threads, and callers pass
-the number, `torch.get_num_threads()`, at each call.
+the number, `torch.get_num_threads()`, at each call. Compiling a kernel, which happens once on a
+machine, is announced by a log record.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -16,9 +18,30 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core import event as compiling
+
+_log = logging.getLogger("mggtalk")
 
 # "contract" allows fused multiply-adds, nothing that changes results between thread counts.
 jit = numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+
+
+class _Notice(compiling.Listener):
+    """Says, when the first kernel of this package starts compiling, that it takes a while."""
+
+    said = False
+
+    def on_start(self, event: compiling.Event) -> None:
+        module = event.data["dispatcher"].py_func.__module__
+        if not self.said and module.split(".")[0] == __name__.split(".")[0]:
+            self.said = True
+            _log.info("compiling the kernels: once on this machine, up to a minute")
+
+    def on_end(self, event: compiling.Event) -> None:
+        pass
+
+
+compiling.register("numba:compile", _Notice())  # type: ignore[no-untyped-call]
 
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}

@@ -108,7 +108,7 @@ def skull_sheet(
 class Neighbours(NamedTuple):
     """Compact indices of each valid point's connected neighbours, itself where there is none.
 
-    Each is (m,) int64: `right`, `left`, `down`, `up`.
+    Each is (m,) int32: `right`, `left`, `down`, `up`.
     """
 
     right: np.ndarray
@@ -118,20 +118,21 @@ class Neighbours(NamedTuple):
 
 
 def neighbours(grid_shape: np.ndarray, valid: np.ndarray, links: np.ndarray) -> Neighbours:
-    """Return the neighbour indices of flattened sheets.
+    """Return the neighbour indices of flattened sheets; links to places without a point are none.
 
     Args:
         grid_shape: (s, 2) rows and columns of each sheet.
         valid: (n,) bool, all grids flattened one after another.
         links: (n,) uint8.
     """
-    compact = np.cumsum(valid) - 1
-    columns = np.concatenate([np.full(h * w, w, np.int64) for h, w in grid_shape.tolist()])
-    every = np.arange(len(valid))
+    compact = np.cumsum(valid, dtype=np.int32) - 1
+    columns = np.repeat(grid_shape[:, 1], grid_shape.astype(np.int64).prod(1))
     result = []
     for bit, step in ((LINK_RIGHT, np.ones_like(columns)), (LINK_DOWN, columns)):
-        source = every[(links & bit) > 0]
+        source = np.flatnonzero(valid & ((links & bit) > 0))
         target = source + step[source]
+        joined = valid[np.minimum(target, len(valid) - 1)] & (target < len(valid))
+        source, target = source[joined], target[joined]
         forward, backward = compact.copy(), compact.copy()
         forward[source] = compact[target]
         backward[target] = compact[source]

@@ -31,7 +31,7 @@ from mggtalk_cli.deform.eyes import EYES, eye_patch, eye_sheets, iris_shift
 from mggtalk_cli.deform.mouth import PART_SHIFT_CM, Part, mouth_sheets
 from mggtalk_cli.deform.neck import head_weight_map, torso_follow_map
 from mggtalk_cli.deform.retarget import head_motion, retarget
-from mggtalk_cli.deform.skinning import Rig, control_motion, move_points, pose_points
+from mggtalk_cli.deform.skinning import Rig, control_motion, deform_points
 
 __all__ = [
     "DEFORMERS",
@@ -77,12 +77,10 @@ def deform_analytic(head: HeadRig, source: FaceState, target: FaceState) -> Defo
         torch.from_numpy(target.residual - source.residual),
     )
     motion = meet_edges(rig, motion, source.beta, target.beta)
-    local = move_points(rig, motion)
-    local[torch.from_numpy(head.iris)] += torch.from_numpy(iris_shift(target.gaze - source.gaze))
-    visibility = seen_through(head, local, (rig.controls + motion).numpy())
-    rotation, translation = head_motion(target, source)
-    points = pose_points(rig, local, torch.from_numpy(rotation), torch.from_numpy(translation))
-    return Deformed(points, visibility)
+    gaze = torch.from_numpy(iris_shift(target.gaze - source.gaze))
+    rotation, translation = map(torch.from_numpy, head_motion(target, source))
+    points = deform_points(rig, motion, gaze, rotation, translation)
+    return Deformed(points, seen_through(head, motion, gaze))
 
 
 DEFORMERS: dict[str, Callable[[HeadRig, FaceState, FaceState], Deformed]] = {

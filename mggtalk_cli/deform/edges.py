@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mggtalk_cli.core.camera import Camera
+from mggtalk_cli.core.compiled import run_over
 from mggtalk_cli.core.expression import ARKIT_INDEX
 from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.landmark_groups import (
@@ -26,40 +28,49 @@ from mggtalk_cli.core.sheet import (
     GATE_LID_LEFT,
     GATE_LID_RIGHT,
     GATE_MOUTH,
+    GATE_NONE,
 )
-from mggtalk_cli.deform.aperture import window
+from mggtalk_cli.deform import kernels
+from mggtalk_cli.deform.aperture import EDGE_PX
 from mggtalk_cli.deform.binding import EYE_LEFT_RING, EYE_RIGHT_RING, MOUTH_RING
 from mggtalk_cli.deform.skinning import Rig
 
+# Gate -> the controls around its window, in order of the codes.
 RINGS = {
+    GATE_NONE: np.zeros(0, np.int64),
     GATE_MOUTH: MOUTH_RING,
     GATE_EYE_RIGHT: EYE_RIGHT_RING,
     GATE_EYE_LEFT: EYE_LEFT_RING,
     GATE_LID_RIGHT: EYE_RIGHT_RING,
     GATE_LID_LEFT: EYE_LEFT_RING,
 }
+_CORNERS = np.concatenate(list(RINGS.values()))
+_RING_AT = np.cumsum([0, *map(len, RINGS.values())])
 # Gate of an eye -> gate of its lid skin, upper and lower lid edge.
 LIDS = {
     GATE_EYE_RIGHT: (GATE_LID_RIGHT, EYE_RIGHT_UPPER, EYE_RIGHT_LOWER),
     GATE_EYE_LEFT: (GATE_LID_LEFT, EYE_LEFT_UPPER, EYE_LEFT_LOWER),
 }
-LID_GATES = (GATE_LID_RIGHT, GATE_LID_LEFT)
 
 
-class HeadRig(NamedTuple):
+@dataclass(frozen=True)
+class HeadRig:
     """Everything deformation needs of one head.
 
     Attributes:
         rig: points, controls and their binding.
         gate: (m,) uint8 GATE_ code of every point.
-        iris: (m,) bool, points that turn with the gaze.
         camera: the photo's camera; the windows of lips and lids are judged in its picture.
     """
 
     rig: Rig
     gate: np.ndarray
-    iris: np.ndarray
     camera: Camera
+
+    @cached_property
+    def gated(self) -> np.ndarray:
+        """(g,) int32 rows of the points behind windows."""
+        return np.flatnonzero(self.gate != GATE_NONE).astype(np.int32)
 
 
 # Edges that meet but never cross: (upper, lower, how much of a crossing the lower one takes).
@@ -89,8 +100,9 @@ def meet_edges(
         source_beta: (52,) coefficients of the photo.
         target_beta: (52,) coefficients asked for.
     """
-    rest = rig.controls.numpy()
-    moved = rest + motion.numpy()
+    rest = rig.controls.detach().numpy()
+    free = rest + motion.detach().numpy()
+    moved = free.copy()
     changed = False
     for upper, lower, blink in LID_BLINKS:
         changed |= _shut(moved, rest, upper, lower, source_beta[blink], target_beta[blink])
@@ -101,7 +113,7 @@ def meet_edges(
         changed |= bool(excess.any())
         moved[low, 1] -= share * excess
         moved[up, 1] += (1 - share) * excess
-    return torch.from_numpy(moved - rest) if changed else motion
+    return motion + torch.from_numpy(moved - free) if changed else motion
 
 
 def _shut(
@@ -124,20 +136,32 @@ def _shut(
 
 
 def seen_through(
-    head: HeadRig, local: Float[Tensor, "m 3"], controls: np.ndarray
+    head: HeadRig, motion: Float[Tensor, "c 3"], gaze: Float[Tensor, " 3"]
 ) -> Float[Tensor, " m"]:
-    """Return (m,) how far lips and lids let each point be seen."""
-    visibility = np.ones(local.shape[0], np.float32)
-    for code, ring in RINGS.items():
-        rows = np.flatnonzero(head.gate == code)
-        if len(rows):
-            seen = head.camera.project(local[torch.from_numpy(rows)].numpy())[:, :2]
-            opening = window(seen, head.camera.project(controls[ring])[:, :2])
-            visibility[rows] = (1 - opening) if code in LID_GATES else opening
+    """Return (m,) how far lips and lids let each point be seen; it carries no gradient.
+
+    Args:
+        head: points, controls and gates.
+        motion: how far each control moves, cm.
+        gaze: how far irises move, cm.
+    """
+    rig, camera = head.rig, head.camera
+    controls = (rig.controls + motion).detach().numpy()
+    # How much of a point is seen inside its window, and outside it.
+    shares = np.zeros((len(RINGS), 2), np.float32)
+    shares[GATE_MOUTH] = 1, 0
     for eye_gate, (lid_gate, upper, lower) in LIDS.items():
-        closed = _closure(head.rig, controls, upper, lower)
-        visibility[head.gate == lid_gate] *= smoothstep(closed, *LID_APPEARS)
-        visibility[head.gate == eye_gate] *= 1 - smoothstep(closed, *EYE_VANISHES)
+        closed = _closure(rig, controls, upper, lower)
+        shares[eye_gate] = 1 - smoothstep(closed, *EYE_VANISHES), 0
+        shares[lid_gate] = 0, smoothstep(closed, *LID_APPEARS)
+    corners = camera.project(controls[_CORNERS])[:, :2].astype(np.float32)
+    centre = np.array([camera.width / 2, camera.height / 2], np.float32)
+    visibility = np.ones(len(head.gate), np.float32)
+    run_over(
+        len(head.gated), kernels.look_through, head.gated, head.gate, rig.points, rig.index,
+        rig.weight, rig.iris, motion, gaze, camera.viewmat, np.float32(camera.focal_px), centre,
+        corners, _RING_AT, np.float32(EDGE_PX), shares, visibility,
+    )  # fmt: skip
     return torch.from_numpy(visibility)
 
 
@@ -152,7 +176,7 @@ def _closure(
     rig: Rig, controls: np.ndarray, upper: tuple[int, ...], lower: tuple[int, ...]
 ) -> float:
     """Return how far an eye is closed: 0 as open as in the photo, 1 shut."""
-    rest = rig.controls[:, 1].numpy()
+    rest = rig.controls[:, 1].detach().numpy()
     before = float((rest[list(upper)] - rest[list(lower)]).mean())
     now = float((controls[list(upper), 1] - controls[list(lower), 1]).mean())
     return 1 - now / max(before, 1e-3)

@@ -4,6 +4,7 @@ P_d = w T(P + sum_k W_k d_k) + (1 - w) (P + torso), with d = shapes^T (beta_d - 
 on the controls (468 landmarks and the teeth and tongue of the face model), T the head motion
 relative to the photo, w the head weight (1 on the head, 0 on the torso). Equal source and driving
 states give exactly P. This is the analytic part of Eq 9; a learned displacement adds to it.
+Without gradients a kernel does all of it in one pass.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from mggtalk_cli.core.compiled import kernel_fits, run_over
+from mggtalk_cli.deform import kernels
 
 
 class Rig(NamedTuple):
@@ -20,8 +24,9 @@ class Rig(NamedTuple):
 
     Attributes:
         points: (m, 3) rest positions, head frame, cm.
-        index: (m, 3) int64 controls each point hangs on.
+        index: (m, 3) int32 controls each point hangs on.
         weight: (m, 3) their weights.
+        iris: (m,) bool, points that turn with the gaze.
         head_weight: (m,) 1 = moves with the head, 0 = torso.
         torso_follow: (m,) share of the head's translation that a torso point follows.
         controls: (c, 3) control rest positions; the first 468 are the landmarks.
@@ -31,6 +36,7 @@ class Rig(NamedTuple):
     points: Float[Tensor, "m 3"]
     index: Int[Tensor, "m 3"]
     weight: Float[Tensor, "m 3"]
+    iris: Bool[Tensor, " m"]
     head_weight: Float[Tensor, " m"]
     torso_follow: Float[Tensor, " m"]
     controls: Float[Tensor, "c 3"]
@@ -50,12 +56,42 @@ def control_motion(
     return motion
 
 
-def move_points(rig: Rig, motion: Float[Tensor, "c 3"]) -> Float[Tensor, "m 3"]:
-    """Return the points after expression and before head motion (head frame, cm)."""
-    w = rig.weight
-    moved = rig.points + w[:, :1] * motion[rig.index[:, 0]]
-    moved = moved + w[:, 1:2] * motion[rig.index[:, 1]]
-    return moved + w[:, 2:] * motion[rig.index[:, 2]]
+def deform_points(
+    rig: Rig,
+    motion: Float[Tensor, "c 3"],
+    gaze: Float[Tensor, " 3"],
+    rotation: Float[Tensor, "3 3"],
+    translation: Float[Tensor, " 3"],
+) -> Float[Tensor, "m 3"]:
+    """Return the posed points, cm.
+
+    Args:
+        rig: the head's points and controls.
+        motion: how far each control moves, cm.
+        gaze: how far irises move, cm.
+        rotation: of the head relative to the photo.
+        translation: of the head relative to the photo, cm.
+    """
+    weights = (rig.weight, rig.head_weight, rig.torso_follow)
+    if not kernel_fits(rig.points, *weights, motion, gaze, rotation, translation):
+        return pose_points(rig, move_points(rig, motion, gaze), rotation, translation)
+    points = torch.empty_like(rig.points)
+    run_over(
+        len(points), kernels.pose, rig.points, rig.index, rig.weight, rig.iris, rig.head_weight,
+        rig.torso_follow, motion, gaze, rotation, translation,
+        neck_shift(rotation, translation), points,
+    )  # fmt: skip
+    return points
+
+
+def move_points(
+    rig: Rig, motion: Float[Tensor, "c 3"], gaze: Float[Tensor, " 3"]
+) -> Float[Tensor, "m 3"]:
+    """Return the points after expression and gaze, before head motion (head frame, cm)."""
+    moved = rig.points + rig.iris[:, None] * gaze
+    for corner in range(3):
+        moved = moved + rig.weight[:, corner, None] * motion[rig.index[:, corner]]
+    return moved
 
 
 def pose_points(

@@ -59,7 +59,7 @@ FRAME_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     "composite": ((inpaint, "composite"),),
 }
 # What the renderer reports of itself.
-RENDER_STAGES = ("prepare", "project", "sort", "bin", "blend")
+RENDER_STAGES = ("project", "sort", "bin", "blend")
 REST = "rest"
 
 Times = dict[str, float]
@@ -212,7 +212,7 @@ def bench(
     if rounds < 1 or frames < 1:
         raise InputError(f"{rounds} rounds of {frames} frames measure nothing: use at least one")
     picture = draw_portrait() if photo is None else read_photo(photo)
-    before = _load()
+    before = load_average()
     built: list[Artifact] = []
     with tempfile.TemporaryDirectory(prefix="mggtalk-bench-") as folder:
         if audio is None:
@@ -232,7 +232,7 @@ def bench(
                 seen[name].append(work())
     return Bench(
         version=__version__,
-        machine=_machine(before),
+        machine=describe_machine(before),
         photo="made-up face" if photo is None else Path(photo).name,
         size=size,
         rounds=rounds,
@@ -288,25 +288,28 @@ def _booked(watch: Stopwatch, order: Any, seconds: float, count: int) -> Times:
 
 def _run(name: str, times: list[Times]) -> Run:
     first, *rounds = times
-    timings = {stage: _timing([spent[stage] for spent in rounds]) for stage in first}
+    timings = {stage: timing_of([spent[stage] for spent in rounds]) for stage in first}
     total = timings.pop("total")
     unit = "head" if name == "build-head" else "frame"
     return Run(name, unit, first["total"], timings, total)
 
 
-def _timing(values: list[float]) -> Timing:
+def timing_of(values: list[float]) -> Timing:
+    """Return median, least and most of the rounds."""
     return Timing(statistics.median(values), min(values), max(values))
 
 
-def _load() -> float | None:
+def load_average() -> float | None:
+    """Return how many processes have wanted to compute lately, None where nobody counts."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # not on every system
         return None
 
 
-def _machine(before: float | None) -> Machine:
-    after = _load()
+def describe_machine(before: float | None) -> Machine:
+    """Return where this runs; `before` is the load average before measuring."""
+    after = load_average()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Machine(
         processors=usable or 1,

@@ -11,8 +11,16 @@ from collections.abc import Callable
 import numpy as np
 
 from mggtalk_cli.inpaint.background import fill_behind, fill_unknown, match_rim, unmix
-from mggtalk_cli.inpaint.composite import composite
+from mggtalk_cli.inpaint.composite import composite, straight_rgba
 
-__all__ = ["INPAINTERS", "composite", "fill_behind", "fill_unknown", "match_rim", "unmix"]
+__all__ = [
+    "INPAINTERS",
+    "composite",
+    "fill_behind",
+    "fill_unknown",
+    "match_rim",
+    "straight_rgba",
+    "unmix",
+]
 
 INPAINTERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"analytic": composite}

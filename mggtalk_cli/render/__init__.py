@@ -101,9 +101,7 @@ def choose_backend(means: Tensor) -> str:
     """Return what "auto" means for these Gaussians: "cuda" or "cpu"."""
     if not means.is_cuda:
         return "cpu"
-    from mggtalk_cli.render.cuda import cuda_status
-
-    return "cuda" if cuda_status()[0] else "cpu"
+    return "cuda" if cuda_status(load=True)[0] else "cpu"
 
 
 def _load(name: str) -> Backend:
@@ -113,18 +111,15 @@ def _load(name: str) -> Backend:
     return backend
 
 
-def cuda_status() -> tuple[bool, str]:
-    """Return whether the CUDA back end works here, and one line with what or why not."""
+def cuda_status(*, load: bool = False) -> tuple[bool, str]:
+    """Return whether the CUDA back end works here, and one line with what or why not.
+
+    Args:
+        load: be certain: compile (minutes, once) and load its kernels; else only look.
+    """
     from mggtalk_cli.render import cuda
 
-    return cuda.cuda_status()
-
-
-def warm_up() -> None:
-    """Load or, once per machine, compile the CPU kernels, so that the first frame is not slow."""
-    from mggtalk_cli.render import cpu
-
-    cpu.warm_up()
+    return cuda.cuda_status(load=load)
 
 
 __all__ = [
@@ -134,5 +129,4 @@ __all__ = [
     "choose_backend",
     "cuda_status",
     "rasterization",
-    "warm_up",
 ]

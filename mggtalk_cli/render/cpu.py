@@ -6,9 +6,6 @@ number of threads. Several Python threads may render at once.
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +14,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from mggtalk_cli.errors import BackendError
-from mggtalk_cli.render import backward, blend_gradients, forward, projection
+from mggtalk_cli.render import backward, forward
 from mggtalk_cli.render.forward import Clock, Scratch, Shapes, View
-from mggtalk_cli.render.inputs import RasterInputs, check
-
-_log = logging.getLogger("mggtalk")
-_warm_lock = threading.Lock()
-_warm: set[bool] = set()
+from mggtalk_cli.render.inputs import RasterInputs
 
 # Inputs that gradients reach, in the order of `_Rasterize`.
 DIFFERENTIABLE = (
@@ -43,8 +36,16 @@ def rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
         BackendError: inputs are not float32 on the CPU.
     """
     _refuse(inputs)
-    warm_up(gradients=_differentiable(inputs))
-    return _rasterize(inputs)
+    meta: dict[str, Any] = {"backend": "cpu", "visible": [], "pairs": []}
+    if _differentiable(inputs):
+        given = [getattr(inputs, name) for name in DIFFERENTIABLE]
+        colors, alphas = _Rasterize.apply(inputs, meta, *given)
+    else:
+        colors, alphas, _ = _forward(inputs, meta, keep=False)
+    if inputs.render_mode.endswith("ED"):
+        depth = colors[..., -1:] / alphas.clamp_min(1e-10)
+        colors = torch.cat([colors[..., :-1], depth], -1)
+    return colors, alphas, meta
 
 
 def _refuse(inputs: RasterInputs) -> None:
@@ -61,19 +62,6 @@ def _refuse(inputs: RasterInputs) -> None:
 def _differentiable(inputs: RasterInputs) -> bool:
     """Return whether a backward pass may follow."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in inputs.tensors().values())
-
-
-def _rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
-    meta: dict[str, Any] = {"backend": "cpu", "visible": [], "pairs": []}
-    if _differentiable(inputs):
-        given = [getattr(inputs, name) for name in DIFFERENTIABLE]
-        colors, alphas = _Rasterize.apply(inputs, meta, *given)
-    else:
-        colors, alphas, _ = _forward(inputs, meta, keep=False)
-    if inputs.render_mode.endswith("ED"):
-        depth = colors[..., -1:] / alphas.clamp_min(1e-10)
-        colors = torch.cat([colors[..., :-1], depth], -1)
-    return colors, alphas, meta
 
 
 @dataclass(frozen=True)
@@ -158,54 +146,4 @@ def _by_name(ctx: FunctionCtx, inputs: RasterInputs, found: backward.Gradients) 
     return [
         None if value is None or not needed else torch.from_numpy(value)
         for value, needed in zip(named.values(), wanted, strict=True)
-    ]
-
-
-def warm_up(*, gradients: bool = False) -> None:
-    """Load the compiled kernels, or compile them once per machine (some seconds, announced).
-
-    Renders two Gaussians in every way that has its own kernel. Cheap after the first call.
-
-    Args:
-        gradients: those of the backward pass, which need the forward ones too.
-    """
-    with _warm_lock:
-        for backwards in (False, True)[: 1 + gradients]:
-            if backwards not in _warm:
-                _compile(backwards)
-                _warm.add(backwards)
-
-
-def _compile(backwards: bool) -> None:
-    begin = time.perf_counter()
-    first = blend_gradients.pair_counts if backwards else projection.project
-    what = "gradients of the CPU renderer" if backwards else "CPU renderer"
-    for number, scene in enumerate(_tiny_scenes()):
-        if backwards:
-            with torch.enable_grad():
-                means = scene.means.clone().requires_grad_()
-                colors, _, _ = _rasterize(replace(scene, means=means))
-            colors.sum().backward()
-        else:
-            _rasterize(scene)
-        if number == 0 and sum(first.stats.cache_misses.values()):
-            _log.info("compiling the %s (once on this machine, some seconds)", what)
-    _log.debug("%s ready after %.2f s", what, time.perf_counter() - begin)
-
-
-def _tiny_scenes() -> list[RasterInputs]:
-    """Return scenes of two Gaussians that between them run every kernel; quickest first."""
-    ones, eye = torch.ones(2, 3), torch.eye(3)[None]
-    common = {
-        "means": 5 * ones, "opacities": ones[:, 0], "viewmats": torch.eye(4)[None], "Ks": eye,
-        "backgrounds": None, "width": 1, "height": 1, "near_plane": 0.1, "far_plane": 9.0,
-        "eps2d": 0.3, "rasterize_mode": "classic", "tangent_eps": 0.0, "covars": None,
-    }  # fmt: skip
-    quats = {"quats": torch.ones(2, 4), "scales": ones, "tangents": None}
-    plane = {"quats": None, "scales": None, "tangents": torch.ones(2, 2, 3)}
-    harmonics = {"colors": torch.ones(2, 1, 3), "sh_degree": 0, "render_mode": "RGB"}
-    depth = {"colors": ones, "sh_degree": None, "render_mode": "RGB+D"}
-    return [
-        check(RasterInputs(**common, **quats, **depth)),  # type: ignore[arg-type]
-        check(RasterInputs(**common, **plane, **harmonics)),  # type: ignore[arg-type]
     ]

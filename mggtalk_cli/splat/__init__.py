@@ -54,7 +54,7 @@ class GaussianSheet(NamedTuple):
     Attributes:
         colors: (m, 3) RGB.
         opacities: (m,) 0..1.
-        right: (m,) int64 connected neighbours, own index where none; so left, down, up.
+        right: (m,) int32 connected neighbours, own index where none; so left, down, up.
         left: see right.
         down: see right.
         up: see right.

@@ -7,9 +7,15 @@ rotation and three scales are derived only where a file format wants them.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from mggtalk_cli.core.compiled import run_over, kernel_fits
+from mggtalk_cli.core.parallel import jit
 
 # Gaussian width in point spacings: wide enough to close the lattice under stretch, narrow enough
 # that colour compensation can restore the photo; .5 scores higher on identity but shows moire.
@@ -42,6 +48,11 @@ def tangents_from_grid(
             unit of the stretch limit.
         sigma: Gaussian width in spacings.
     """
+    if kernel_fits(points):
+        tangents = points.new_empty(len(points), 2, 3)
+        sizes = (np.float32(spacing_cm), np.float32(sigma))
+        run_over(len(points), _tangents, points, right, left, down, up, *sizes, tangents)
+        return tangents
     axes = torch.eye(3, dtype=points.dtype, device=points.device)
     u = _difference(points, right, left, axes[0] * spacing_cm)
     v = _difference(points, down, up, -axes[1] * spacing_cm)
@@ -61,6 +72,37 @@ def _difference(
     steps = (forward != own).to(points.dtype) + (backward != own).to(points.dtype)
     difference = (points[forward] - points[backward]) / steps.clamp_min(1.0)[:, None]
     return torch.where(steps[:, None] > 0, difference, alone)
+
+
+@jit
+def _tangents(  # type: ignore[no-untyped-def]
+    begin, end, points, right, left, down, up, spacing_cm, sigma, tangents
+):
+    """Write `tangents_from_grid` of the points begin..end."""
+    zero = np.float32(0)
+    for row in range(begin, end):
+        i = np.uint64(row)  # unsigned: no negative indices to check for
+        _step(i, points, right[i], left[i], spacing_cm, zero, spacing_cm, sigma, tangents[i, 0])
+        _step(i, points, down[i], up[i], zero, -spacing_cm, spacing_cm, sigma, tangents[i, 1])
+
+
+@jit
+def _step(  # type: ignore[no-untyped-def]
+    i, points, forward, backward, alone_x, alone_y, spacing_cm, sigma, tangent
+):
+    """Write one scaled tangent (3,) of point i from its neighbours; alone if it has none."""
+    f, b = np.uint32(forward), np.uint32(backward)
+    x, y = points[f, 0] - points[b, 0], points[f, 1] - points[b, 1]
+    z = points[f, 2] - points[b, 2]
+    if f != i and b != i:
+        half = np.float32(0.5)
+        x, y, z = half * x, half * y, half * z
+    elif f == i and b == i:
+        x, y = alone_x, alone_y
+    length = math.sqrt(x * x + y * y + z * z)
+    limit = np.float32(MAX_STRETCH) * spacing_cm / max(length, np.float32(1e-8))
+    scale = sigma * min(limit, np.float32(1))
+    tangent[0], tangent[1], tangent[2] = scale * x, scale * y, scale * z
 
 
 def rotation_and_scale(

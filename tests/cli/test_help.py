@@ -14,9 +14,13 @@ import pytest
 
 from mggtalk_cli import __version__
 from mggtalk_cli.cli import options
-from mggtalk_cli.cli.app import COMMANDS
+from mggtalk_cli.cli.app import COMMANDS, GROUPS
 
 NAMES = [name for name, *_ in COMMANDS]
+GROUPED = [
+    (f"{group} {name}", example) for group, commands, *_ in GROUPS for name, _, example in commands
+]
+EXAMPLES = [(name, example) for name, _, example in COMMANDS] + GROUPED
 Run = Callable[..., Any]
 README = Path(__file__).parents[2] / "README.md"
 HEAVY = ("torch", "numba", "av", "librosa", "cv2", "scipy", "ai_edge_litert", "gsplat", "numpy")
@@ -39,9 +43,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert not set(HEAVY) & set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize(("name", "_", "example"), COMMANDS, ids=NAMES)
-def test_help_ends_with_an_example(run: Run, name: str, _: object, example: str) -> None:
-    result = run(name, "--help")
+@pytest.mark.parametrize(("name", "example"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_help_ends_with_an_example(run: Run, name: str, example: str) -> None:
+    result = run(*name.split(), "--help")
     assert result.exit_code == 0
     text = " ".join(result.stdout.split())
     assert text.endswith(f"Example: {example}")
@@ -53,7 +57,7 @@ def test_every_command_is_in_the_readme(name: str) -> None:
     assert f"mggtalk {name}" in README.read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name, _ in EXAMPLES])
 def test_every_option_has_help(name: str) -> None:
     for parameter in options_of(name):
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
@@ -74,8 +78,10 @@ def options_of(name: str) -> list:
 
     from mggtalk_cli.cli.app import app
 
-    group = typer.main.get_command(app)
-    return group.commands[name].params
+    command = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]
+    return command.params
 
 
 def test_version(run: Run) -> None:

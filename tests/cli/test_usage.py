@@ -26,7 +26,7 @@ Run = Callable[..., Any]
         ["drive", "a.wav", "-o", "m.npz", "--fps", "0"],
         ["drive", "a.wav", "-o", "m.npz", "--fps", "121"],
         ["drive", "a.wav", "-o", "m.npz", "--seed", "-1"],
-        ["render", "p.npz", "-o", "f.npz", "--yaw", "91"],
+        ["render", "p.npz", "-o", "f.npz", "--yaw", "181"],
         ["render", "p.npz", "-o", "f.npz", "--device", "tpu"],
         ["deform", "h.npz", "-o", "p.npz"],
         ["deform", "h.npz", "-o", "p.npz", "--audio", "a.wav", "--video", "b.mp4"],

@@ -126,10 +126,10 @@ def test_usual_permissions(tmp_path: Path) -> None:
 def test_frame_files(tmp_path: Path) -> None:
     files = FrameFiles(tmp_path / "f%05d.png")
     for index in range(3):
-        with files.atomic(index) as part:
+        with files.next() as part:
             assert part.suffix == ".png"
             part.write_bytes(b"%d" % index)
-    with pytest.raises(ValueError), files.atomic(3) as part:  # noqa: PT011
+    with pytest.raises(ValueError), files.next() as part:  # noqa: PT011
         raise ValueError
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"f0000{i}.png" for i in range(3)]
     with pytest.raises(InputError, match=r"f0000\d.png exists: add --overwrite"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 
 from mggtalk_cli.core import encode
+from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.core.encode import PngSequence, VideoWriter, frame_writer, video_codec
 from mggtalk_cli.core.video import VideoReader
 from mggtalk_cli.errors import InputError
@@ -70,6 +73,46 @@ def test_round_trip(tmp_path: Path, suffix: str) -> None:
     assert not reader.has_audio
     assert len(back) == 12
     assert min(psnr(a, b) for a, b in zip(frames, back, strict=True)) > 35
+
+
+def test_a_frame_may_be_drawn_over_once_it_is_written(tmp_path: Path) -> None:
+    frame, sound = np.empty((96, 128, 3), np.uint8), np.zeros((640, 1), np.int16)
+    with VideoWriter(tmp_path / "a.mp4", 128, 96, 25, audio_rate=16000) as writer:
+        for index in range(12):
+            frame[:], sound[:] = 20 + GREY_STEP * index, 0
+            writer.write(frame, sound)
+            frame[:], sound[:] = 255, 20_000
+    assert indices(VideoReader(tmp_path / "a.mp4")) == list(range(12))
+    (chunk,) = AudioFile(str(tmp_path / "a.mp4")).pcm_chunks(2.0)
+    assert np.abs(chunk).max() < 100
+
+
+class FullDisk(io.RawIOBase):
+    """Takes 20 kB."""
+
+    taken = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.taken += len(data)
+        if self.taken > 20_000:
+            raise OSError(28, "No space left on device")
+        return len(data)
+
+
+def test_what_goes_wrong_while_encoding_is_raised_by_a_later_call() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+
+    def film() -> None:
+        with VideoWriter(FullDisk(), 128, 96, 25) as writer:
+            for shift in range(200):
+                writer.write(np.roll(noise, shift, 0))
+
+    with pytest.raises(OSError, match="No space left"):
+        film()
+    assert not [t for t in threading.enumerate() if t.name.startswith("mggtalk-encoder")]
 
 
 def test_colours_keep_their_values(tmp_path: Path) -> None:

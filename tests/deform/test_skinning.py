@@ -27,7 +27,12 @@ from mggtalk_cli.deform import (
     torso_follow_map,
 )
 from mggtalk_cli.deform.neck import TORSO_FOLLOW
-from mggtalk_cli.deform.skinning import NECK_PIVOT_CM
+from mggtalk_cli.deform.skinning import (
+    NECK_PIVOT_CM,
+    deform_points,
+    move_points,
+    pose_points,
+)
 
 
 def with_beta(state: FaceState, **change: float) -> FaceState:
@@ -136,6 +141,49 @@ def test_open_jaw_moves_chin_and_lower_teeth_down_and_leaves_the_forehead(
     assert np.abs(change[10]).max() < 0.05
 
 
+def random_motion(head_rig: HeadRig) -> tuple[torch.Tensor, ...]:
+    """Control motion, gaze, rotation and translation of a lively frame."""
+    generator = torch.Generator().manual_seed(0)
+    motion = 0.3 * torch.randn(len(head_rig.rig.controls), 3, generator=generator)
+    turn = torch.from_numpy(matrix_from_angles(20, -10, 5)).float()
+    return motion, torch.tensor([0.3, -0.2, 0.0]), turn, torch.tensor([1.0, -2.0, 3.0])
+
+
+def test_kernel_is_the_torch_expression(head_rig: HeadRig) -> None:
+    rig, (motion, gaze, *pose) = head_rig.rig, random_motion(head_rig)
+    assert rig.iris.any()
+    expected = pose_points(rig, move_points(rig, motion, gaze), *pose)
+    compiled = deform_points(rig, motion, gaze, *pose)
+    assert (compiled - expected).abs().max() < 1e-5
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 2)
+        assert torch.equal(deform_points(rig, motion, gaze, *pose), compiled)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_gradients_flow_to_points_and_controls(head_rig: HeadRig, source: FaceState) -> None:
+    target = with_beta(source, jawOpen=0.4, mouthClose=0.9, eyeBlinkLeft=1.0)
+    rig = head_rig.rig
+    trained = rig._replace(
+        points=rig.points.clone().requires_grad_(), shapes=rig.shapes.clone().requires_grad_()
+    )
+    posed = deform_analytic(replace(head_rig, rig=trained), source, target)
+    still = deform_analytic(head_rig, source, target)
+    torch.testing.assert_close(posed.points, still.points, atol=1e-5, rtol=0)
+    assert torch.equal(posed.visibility, still.visibility)
+    posed.points[:, 1].sum().backward()
+    assert trained.points.grad is not None
+    assert trained.shapes.grad is not None
+    torch.testing.assert_close(trained.points.grad[:, 1], torch.ones(len(rig.points)))
+    jaw = trained.shapes.grad[ARKIT_INDEX["jawOpen"], :, 1]
+    pulled = torch.zeros(len(rig.controls))
+    for corner in range(3):
+        pulled.index_add_(0, rig.index[:, corner], rig.weight[:, corner])
+    torch.testing.assert_close(jaw, 0.4 * pulled, atol=1e-2, rtol=1e-4)
+
+
 def test_residual_moves_landmarks_one_to_one(head_rig: HeadRig, source: FaceState) -> None:
     residual = np.zeros((468, 3), np.float32)
     residual[:, 1] = 0.25
@@ -153,11 +201,11 @@ def moved_controls(head_rig: HeadRig, source: FaceState, target: FaceState) -> n
         points=rig.controls,
         index=torch.arange(count)[:, None].expand(count, 3),
         weight=torch.tensor([[1.0, 0.0, 0.0]]).expand(count, 3),
+        iris=torch.zeros(count, dtype=torch.bool),
         head_weight=torch.ones(count),
         torso_follow=torch.zeros(count),
     )
-    nothing = np.zeros(count, np.uint8)
-    as_points = HeadRig(own, nothing, nothing.astype(bool), head_rig.camera)
+    as_points = HeadRig(own, np.zeros(count, np.uint8), head_rig.camera)
     return points(as_points, source, target).numpy()
 
 

@@ -10,10 +10,19 @@ import torch
 
 from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
 from mggtalk_cli.core.landmark_groups import LOWER_LIP_INNER, UPPER_LIP_INNER
-from mggtalk_cli.core.sheet import GATE_EYE_LEFT, GATE_EYE_RIGHT, GATE_MOUTH
+from mggtalk_cli.core.sheet import (
+    GATE_EYE_LEFT,
+    GATE_EYE_RIGHT,
+    GATE_LID_LEFT,
+    GATE_LID_RIGHT,
+    GATE_MOUTH,
+    GATE_NONE,
+)
 from mggtalk_cli.deform import MOUTH_RING, HeadRig, deform_analytic
 from mggtalk_cli.deform.aperture import EDGE_PX, signed_distance, window
+from mggtalk_cli.deform.edges import RINGS, seen_through
 from mggtalk_cli.deform.eyes import EYEBALL_RADIUS_CM, iris_shift
+from mggtalk_cli.deform.skinning import move_points
 
 SQUARE = np.array([[2.0, 2.0], [10.0, 2.0], [10.0, 8.0], [2.0, 8.0]])
 
@@ -84,6 +93,23 @@ def control_outline(head_rig: HeadRig, source: FaceState, target: FaceState) -> 
     return head_rig.camera.project((head_rig.rig.controls + motion).numpy()[MOUTH_RING])[:, :2]
 
 
+def test_kernel_is_the_window_of_every_gated_point(head_rig: HeadRig, source: FaceState) -> None:
+    rig, camera = head_rig.rig, head_rig.camera
+    motion = 0.1 * torch.randn(rig.controls.shape, generator=torch.Generator().manual_seed(0))
+    gaze = torch.tensor([0.2, 0.1, 0.0])
+    seen = seen_through(head_rig, motion, gaze).numpy()
+    local = camera.project(move_points(rig, motion, gaze).numpy())[:, :2]
+    controls = camera.project((rig.controls + motion).numpy())[:, :2]
+    for gate, ring in RINGS.items():
+        rows = head_rig.gate == gate
+        opening = window(local[rows], controls[ring]) if gate else np.ones(rows.sum())
+        expected = 1 - opening if gate in (GATE_LID_RIGHT, GATE_LID_LEFT) else opening
+        # Lids and eyes fade as a whole with how far they are closed, all by one factor.
+        factor = 1.0 if gate in (GATE_NONE, GATE_MOUTH) else seen[rows].max() / expected.max()
+        assert 0 <= factor <= 1
+        np.testing.assert_allclose(seen[rows], factor * expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(("side", "gate"), [("Right", GATE_EYE_RIGHT), ("Left", GATE_EYE_LEFT)])
 def test_shut_lids_hide_that_iris_only(
     head_rig: HeadRig, source: FaceState, side: str, gate: int
@@ -92,8 +118,8 @@ def test_shut_lids_hide_that_iris_only(
     beta[ARKIT_INDEX[f"eyeBlink{side}"]] = 1
     rest = deform_analytic(head_rig, source, source).visibility.numpy()
     shut = deform_analytic(head_rig, source, replace(source, beta=beta)).visibility.numpy()
-    own = head_rig.iris & (head_rig.gate == gate)
-    other = head_rig.iris & (head_rig.gate != gate)
+    iris = head_rig.rig.iris.numpy()
+    own, other = iris & (head_rig.gate == gate), iris & (head_rig.gate != gate)
     assert rest[own].mean() > 0.4
     # At most the soft edge of the lid line itself is left.
     assert shut[own].max() <= 0.5
@@ -111,7 +137,7 @@ def test_iris_turns_to_where_the_gaze_goes(
     before = head_rig.camera.project(head_rig.rig.points.numpy())
     after = head_rig.camera.project(deform_analytic(head_rig, source, target).points.numpy())
     change = (after - before)[:, :2]
-    iris = head_rig.iris
+    iris = head_rig.rig.iris.numpy()
     pixels_per_cm = head_rig.camera.focal_px / before[iris, 2].mean()
     expected = EYEBALL_RADIUS_CM * np.sin(np.radians(12)) * pixels_per_cm
     assert sign * change[iris].mean(0)[axis] == pytest.approx(expected, rel=0.15)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from mggtalk_cli.inpaint import INPAINTERS, composite
+from mggtalk_cli.inpaint import INPAINTERS, composite, straight_rgba
 
 
 def test_composite_is_the_over_operator() -> None:
@@ -36,6 +37,19 @@ def test_inputs_are_not_changed_and_views_are_welcome() -> None:
     assert np.array_equal(composite(rgba, plate), whole)
     assert np.array_equal(rgba, kept[0])
     assert np.array_equal(plate, kept[1])
+
+
+def test_straight_rgba_undoes_premultiplication() -> None:
+    generator = torch.Generator().manual_seed(0)
+    color = torch.rand(31, 17, 3, generator=generator) * 1.2 - 0.1
+    alpha = torch.rand(31, 17, 1, generator=generator)
+    alpha[0], alpha[1] = 0, 1
+    rgba = straight_rgba(color * alpha, alpha)
+    assert rgba.dtype == np.uint8
+    wanted = torch.cat([color.clamp(0, 1), alpha], -1).numpy() * 255
+    wanted[0] = 0
+    assert np.abs(rgba[1:] - wanted[1:]).max() <= 0.51
+    assert (rgba[0] == 0).all()
 
 
 def test_variants_share_one_signature() -> None:

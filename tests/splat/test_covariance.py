@@ -55,6 +55,23 @@ def test_linear_map_gives_j_jt_everywhere(jacobian: list[list[float]]) -> None:
     )
 
 
+def test_kernel_is_the_torch_expression_and_gradients_flow() -> None:
+    random = np.random.default_rng(0)
+    valid = random.random(SHAPE) < 0.8
+    links = grid_links(valid, random.integers(0, 2, SHAPE))
+    points = torch.from_numpy(random.normal(0, 0.3, (valid.sum(), 3)).astype(np.float32))
+    compiled = tangents_from_grid(points, *near(valid, links), spacing_cm=SPACING)
+    points.requires_grad_()
+    expected = tangents_from_grid(points, *near(valid, links), spacing_cm=SPACING)
+    torch.testing.assert_close(compiled, expected.detach(), atol=1e-6, rtol=1e-5)
+    expected.square().sum().backward()
+    assert points.grad is not None
+    assert points.grad.abs().max() > 0
+    with torch.no_grad():
+        again = tangents_from_grid(points, *near(valid, links), spacing_cm=SPACING)
+    assert torch.equal(again, compiled)
+
+
 def test_inner_differences_are_central() -> None:
     x = torch.arange(6.0)
     rows = torch.arange(5.0)
