@@ -30,8 +30,8 @@ CODECS = {"libx264": True, "aac": True, "prores_ks": False, "libvpx-vp9": False,
 # A minute of 512 px film is some 10 MB, its frames artifact 1.5 GB; below this runs do fail.
 MIN_FREE_BYTES = 500 * 2**20
 # "SHA-256  path/to/file", as sha256sum writes it.
-_SUM = re.compile(r"\s*([0-9a-f]{64})\s+(?:\S*/)?(\S+\.(?:tflite|npz|json))\s*")
-MODEL_SUFFIXES = (".tflite", ".npz")
+_SUM = re.compile(r"\s*([0-9a-f]{64})\s+(?:\S*/)?(\S+\.(?:tflite|npz|json|safetensors))\s*")
+MODEL_SUFFIXES = (".tflite", ".npz", ".safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
