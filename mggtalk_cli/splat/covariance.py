@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mggtalk_cli.core.compiled import run_over, kernel_fits
+from mggtalk_cli.core.compiled import kernel_fits, run_over
 from mggtalk_cli.core.parallel import jit
 
 # Gaussian width in point spacings: wide enough to close the lattice under stretch, narrow enough
