@@ -19,7 +19,7 @@ def main(photo: str, speech: str) -> None:
     head = pipeline.build_head(read_photo(photo), pipeline.BuildOptions(size=256))
     print("sheets of points:", head.meta["sheets"], head.arrays["positions"].shape)
 
-    talk = driver.drive_audio(speech, seed=1)
+    talk = driver.drive_audio(speech, style=pipeline.SpeechStyle(seed=1))
     video = pipeline.animate(head, talk, options=pipeline.RenderOptions(yaw_deg=10))
     with frame_writer(
         "talk.mp4",

@@ -16,12 +16,16 @@ import numpy as np
 from mggtalk_cli import __version__, face, motion
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact, Frame
-from mggtalk_cli.core.audio import AudioFile, frame_start, media_kind
+from mggtalk_cli.core.audio import AudioFile, media_kind
+from mggtalk_cli.core.audio_stream import AudioStream
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState, neutral_state
+from mggtalk_cli.core.pcm import frame_start
 from mggtalk_cli.core.rotation import matrix_from_quaternion, quaternion_from_matrix
 from mggtalk_cli.core.video import VideoReader
 from mggtalk_cli.errors import InputError
+
+BLOCK = 500  # moments
 
 
 class Sound(Protocol):
@@ -89,20 +93,31 @@ class Drive:
             yield moment, chunk
 
 
-def drive(path: str, *, fps: float = 25.0, seed: int = 0, still: bool = False) -> Drive:
-    """Return the driver in a sound or video file; its kind is found from the content."""
+def drive(path: str, *, fps: float = 25.0, style: motion.SpeechStyle | None = None) -> Drive:
+    """Return the driver in a sound or video file; its kind is found from the content.
+
+    Args:
+        path: the file.
+        fps: frames per second.
+        style: how somebody talks, for sound.
+    """
     kind = media_kind(path)
     if kind == "audio":
-        return drive_audio(path, fps=fps, seed=seed, still=still)
+        return drive_audio(path, fps=fps, style=style)
     if kind == "video":
         return drive_video(path, fps=fps)
     raise InputError(f"{path} is a picture: a head is driven by a sound or a video")
 
 
-def drive_audio(path: str, *, fps: float = 25.0, seed: int = 0, still: bool = False) -> Drive:
-    """Return speech as a driver: mouth, blinks and small head motion."""
-    sound = AudioFile(path)
-    speech = motion.speech_motion(sound, fps=fps, seed=seed, still=still)
+def drive_audio(
+    source: str | AudioFile | AudioStream,
+    *,
+    fps: float = 25.0,
+    style: motion.SpeechStyle | None = None,
+) -> Drive:
+    """Return speech, or the speech in a file, as a driver: mouth, blinks, small head motion."""
+    sound = AudioFile(source) if isinstance(source, str) else source
+    speech = motion.speech_motion(sound, fps=fps, style=style)
     moments = (Moment(state, 1.0) for state in speech.states)
     return Drive("audio", fps, speech.frame_count, neutral_state(), moments, sound, None)
 
@@ -143,22 +158,18 @@ def through_lens(state: FaceState, lens: Lens, camera: Camera) -> FaceState:
 
 def motion_artifact(driver: Drive) -> Artifact:
     """Return the motion artifact of a driver; reads all moments, streams the sound."""
-    moments = list(driver.moments)
-    states = [moment.state for moment in moments]
-    arrays = {
-        "beta": np.stack([state.beta for state in states]),
-        "rotation": quaternion_from_matrix(np.stack([s.rotation for s in states])),
-        "translation": np.stack([state.translation for state in states]),
-        "gaze": np.stack([state.gaze for state in states]),
-        "confidence": np.array([moment.confidence for moment in moments]),
+    video, moments = driver.kind == "video", iter(driver.moments)
+    parts = []
+    while block := list(itertools.islice(moments, BLOCK)):  # states are large, what is kept is not
+        parts.append(_columns(block, residual=video))
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    reference = {
         "reference_beta": driver.reference.beta,
         "reference_rotation": quaternion_from_matrix(driver.reference.rotation),
         "reference_translation": driver.reference.translation,
         "reference_gaze": driver.reference.gaze,
     }
-    arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-    if driver.kind == "video":
-        arrays["residual"] = np.stack([state.residual for state in states]).astype(np.float16)
+    arrays |= {name: np.asarray(array, np.float32) for name, array in reference.items()}
     sound = driver.sound
     meta = {
         "fps": driver.fps,
@@ -169,6 +180,22 @@ def motion_artifact(driver: Drive) -> Artifact:
     }
     blocks = [] if sound is None else ({"audio": block} for block in sound.pcm_chunks(1.0))
     return in_memory("motion", meta, arrays, blocks)
+
+
+def _columns(moments: list[Moment], *, residual: bool) -> dict[str, np.ndarray]:
+    """Return the arrays of a motion artifact for some moments."""
+    states = [moment.state for moment in moments]
+    arrays = {
+        "beta": np.stack([state.beta for state in states]),
+        "rotation": quaternion_from_matrix(np.stack([s.rotation for s in states])),
+        "translation": np.stack([state.translation for state in states]),
+        "gaze": np.stack([state.gaze for state in states]),
+        "confidence": np.array([moment.confidence for moment in moments]),
+    }
+    arrays = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    if residual:
+        arrays["residual"] = np.stack([state.residual for state in states]).astype(np.float16)
+    return arrays
 
 
 def audio_meta(driver: Drive) -> dict[str, int] | None:

@@ -39,6 +39,7 @@ from mggtalk_cli.drawing import (
 )
 from mggtalk_cli.driver import Drive, audio_meta, drive, drive_motion, motion_artifact, through_lens
 from mggtalk_cli.errors import InputError
+from mggtalk_cli.motion import SpeechStyle
 from mggtalk_cli.plys import export_ply, export_plys, open_ply, render_cloud
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_meta, camera_of, gaussian_sheet, head_rig, source_state
@@ -47,6 +48,7 @@ __all__ = [
     "BuildOptions",
     "Drive",
     "RenderOptions",
+    "SpeechStyle",
     "Video",
     "animate",
     "build_head",

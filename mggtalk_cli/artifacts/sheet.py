@@ -11,8 +11,6 @@ from mggtalk_cli.artifacts.describe import Samples
 from mggtalk_cli.artifacts.ply import SH_C0, GaussianCloud
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
-from mggtalk_cli.core.expression import ARKIT_INDEX
-from mggtalk_cli.core.rotation import angles_from_matrix, matrix_from_quaternion
 
 TILE = 256  # px, each tile's picture
 _CAPTION = 18  # px below it
@@ -27,9 +25,10 @@ Tile = tuple[str, np.ndarray]
 
 
 def contact_sheet(artifact: Artifact, samples: Samples) -> np.ndarray:
-    """Return a (H, W, 3) uint8 RGB picture of an artifact and some of its frames."""
-    if artifact.kind == "motion":
-        return _motion_sheet(artifact)
+    """Return a (H, W, 3) uint8 RGB picture of a head, points or frames, and some of its frames.
+
+    Motion has a sheet of its own, `motion_sheet`, which needs the face model.
+    """
     if artifact.kind == "head":
         return _grid(_head_tiles(artifact))
     if artifact.kind == "points":
@@ -183,7 +182,7 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     return np.asarray((np.clip(values, 0, 1) * 255).round(), np.uint8)
 
 
-# ---------------------------------------------------------------- layout and curves
+# ---------------------------------------------------------------- layout
 
 
 def _grid(tiles: Sequence[Tile]) -> np.ndarray:
@@ -200,56 +199,3 @@ def _grid(tiles: Sequence[Tile]) -> np.ndarray:
         sheet.paste(image.resize((size[0], size[1]), enlarged), (x, y))
         draw.text((x + 4, y + TILE + 2), caption, fill=(_INK,) * 3, font=font)
     return np.asarray(sheet)
-
-
-_CURVE_COLORS = ((200, 60, 50), (50, 100, 200), (60, 150, 80))
-_CURVE_SIZE = (4 * TILE, 160)  # px, each panel
-
-
-def _motion_sheet(artifact: Artifact) -> np.ndarray:
-    arrays = artifact.arrays
-    beta = arrays["beta"]
-    angles = angles_from_matrix(matrix_from_quaternion(arrays["rotation"]))
-
-    def pair(stem: str) -> np.ndarray:
-        left, right = ARKIT_INDEX[f"{stem}Left"], ARKIT_INDEX[f"{stem}Right"]
-        return np.asarray((beta[:, left] + beta[:, right]) / 2)
-
-    panels = [
-        ("", {"jawOpen": beta[:, ARKIT_INDEX["jawOpen"]], "smile": pair("mouthSmile")}),
-        ("", {"blink": pair("eyeBlink"), "confidence": arrays["confidence"]}),
-        ("deg", {"yaw": angles[:, 0], "pitch": angles[:, 1], "roll": angles[:, 2]}),
-        ("deg", {"gaze x": arrays["gaze"][:, 0], "gaze y": arrays["gaze"][:, 1]}),
-    ]
-    seconds = len(beta) / artifact.meta["fps"]
-    drawn = [_panel(curves, unit, seconds) for unit, curves in panels]
-    return np.concatenate(drawn, axis=0)
-
-
-def _panel(curves: dict[str, np.ndarray], unit: str, seconds: float) -> np.ndarray:
-    """Return one panel of curves over time with a legend and the range of values."""
-    width, height = _CURVE_SIZE
-    image = Image.new("RGB", _CURVE_SIZE, (_PAPER,) * 3)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
-    values = np.concatenate(list(curves.values()))
-    low, high = float(values.min()), float(values.max())
-    low, high = (min(low, 0.0), max(high, 1.0)) if not unit else (low, max(high, low + 1e-3))
-    top, bottom = 22, height - 20
-
-    def to_y(value: np.ndarray | float) -> np.ndarray:
-        return np.asarray(bottom - (value - low) / (high - low) * (bottom - top))
-
-    if low <= 0 <= high:
-        draw.line([(0, float(to_y(0.0))), (width, float(to_y(0.0)))], fill=(200, 200, 200))
-    x = 8
-    for (name, curve), color in zip(curves.items(), _CURVE_COLORS, strict=False):
-        # A curve needs no more than two places per pixel column.
-        places = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), 2 * width)).astype(int))
-        across = places / max(len(curve) - 1, 1) * (width - 1)
-        draw.line(list(zip(across, to_y(curve[places]), strict=True)), fill=color, width=2)
-        draw.text((x, 4), name, fill=color, font=font)
-        x += 12 + int(draw.textlength(name, font=font))
-    caption = f"{low:.2f} .. {high:.2f} {unit}   0 .. {seconds:.2f} s"
-    draw.text((8, height - 16), caption, fill=(_INK,) * 3, font=font)
-    draw.rectangle((0, 0, width - 1, height - 1), outline=(210, 210, 210))
-    return np.asarray(image)

@@ -17,7 +17,11 @@ def animate(
     absolute: options.Absolute = False,
     fps: options.Fps = options.FPS,
     seed: options.Seed = 0,
+    blink: options.Blink = "auto",
+    head_scale: options.HeadScale = 1.0,
+    mouth_scale: options.MouthScale = 1.0,
     still: options.Still = False,
+    look_ahead: options.LookAhead = options.LOOK_AHEAD_MS,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
     face: options.Face = None,
@@ -47,7 +51,10 @@ def animate(
 
     build = pipeline.BuildOptions(size=size, crop=crop.value, face=face)
     view = pipeline.RenderOptions(yaw, pitch, roll, turntable, densify, device.value)
-    with files.open_driver(kind, source, fps=fps, seed=seed, still=still) as driver:
+    style = files.speech_style(
+        seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still
+    )
+    with files.open_driver(kind, source, fps=fps, style=style, look_ahead_ms=look_ahead) as driver:
         head = files.head_of(photo, build)
         film = pipeline.animate(
             head, driver, absolute=absolute, options=view, background=background

@@ -29,6 +29,7 @@ from mggtalk_cli.cli import (
     inpaint,
     inspect,
     render,
+    train,
 )
 from mggtalk_cli.cli.progress import Reporter, stop_with
 from mggtalk_cli.errors import MggTalkError
@@ -143,6 +144,8 @@ for _name, _function, _example in COMMANDS:
 GROUPS = (
     ("evaluate", evaluate.COMMANDS, "Measure heads, motion and views in numbers.",
      "mggtalk evaluate reenact clips/"),
+    ("train", train.COMMANDS, "Make weights from clips of people who talk.",
+     "mggtalk train audio clips/ -o mouth.safetensors"),
     ("bench", bench.COMMANDS, "Measure the speed of this machine.", "mggtalk bench pipeline"),
 )  # fmt: skip
 

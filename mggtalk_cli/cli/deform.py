@@ -17,7 +17,11 @@ def deform(
     absolute: options.Absolute = False,
     fps: options.Fps = options.FPS,
     seed: options.Seed = 0,
+    blink: options.Blink = "auto",
+    head_scale: options.HeadScale = 1.0,
+    mouth_scale: options.MouthScale = 1.0,
     still: options.Still = False,
+    look_ahead: options.LookAhead = options.LOOK_AHEAD_MS,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -34,6 +38,9 @@ def deform(
     from mggtalk_cli import pipeline
 
     built = files.read_artifact(head, "head")
-    with files.open_driver(kind, source, fps=fps, seed=seed, still=still) as driver:
+    style = files.speech_style(
+        seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still
+    )
+    with files.open_driver(kind, source, fps=fps, style=style, look_ahead_ms=look_ahead) as driver:
         points = pipeline.deform(built, driver, absolute=absolute)
         files.write_artifact(ctx.obj, points, output, overwrite=overwrite)

@@ -15,6 +15,9 @@ def drive(
     output: options.Artifact,
     fps: options.Fps = options.FPS,
     seed: options.Seed = 0,
+    blink: options.Blink = "auto",
+    head_scale: options.HeadScale = 1.0,
+    mouth_scale: options.MouthScale = 1.0,
     still: options.Still = False,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
@@ -27,8 +30,11 @@ def drive(
     files.check_targets(output, overwrite=overwrite)
     from mggtalk_cli import pipeline
 
+    style = files.speech_style(
+        seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still
+    )
     with files.local_file(source) as path:
-        driver = pipeline.drive(path, fps=fps, seed=seed, still=still)
+        driver = pipeline.drive(path, fps=fps, style=style)
         moments = ctx.obj.track(driver.moments, driver.frame_count)
         motion = pipeline.motion_artifact(dataclasses.replace(driver, moments=moments))
         files.write_artifact(ctx.obj, motion, output, overwrite=overwrite)

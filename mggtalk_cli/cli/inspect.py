@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ from mggtalk_cli.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
+
+    from mggtalk_cli.artifacts import Artifact
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _FILE_WIDTH = 140  # columns where no terminal sets them
@@ -59,6 +62,8 @@ def _read_artifact(path: str, with_picture: bool) -> tuple[dict[str, Any], np.nd
     from mggtalk_cli.artifacts.describe import describe, sample_frames
 
     artifact = open_artifact("-" if path == "-" else Path(path))
+    if with_picture and artifact.kind == "motion":
+        return _read_motion(artifact)
     samples = sample_frames(artifact)
     picture = None
     if with_picture:
@@ -66,6 +71,20 @@ def _read_artifact(path: str, with_picture: bool) -> tuple[dict[str, Any], np.nd
 
         picture = contact_sheet(artifact, samples)
     return describe(artifact, samples), picture
+
+
+def _read_motion(artifact: Artifact) -> tuple[dict[str, Any], np.ndarray]:
+    """Return description and sheet of a motion, whose sound is read for both: a pipe is copied."""
+    from mggtalk_cli.artifacts import open_artifact
+    from mggtalk_cli.artifacts.describe import describe
+    from mggtalk_cli.artifacts.memory import save
+    from mggtalk_cli.motion_sheet import motion_sheet
+
+    with tempfile.TemporaryFile() as copy:
+        if not artifact.rereadable:
+            save(artifact, copy)
+            artifact = open_artifact(copy)
+        return describe(artifact), motion_sheet(artifact)
 
 
 def _read_ply(path: Path, with_picture: bool) -> tuple[dict[str, Any], np.ndarray | None]:

@@ -5,6 +5,7 @@ The values are plain Python; nothing here loads the libraries that do the work.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from enum import Enum
@@ -15,6 +16,9 @@ import typer
 # Defaults that the library has too (a test compares them); importing it here would load torch.
 SIZE = 512
 FPS = 25.0
+LOOK_AHEAD_MS = 240
+
+MAX_BLINKS_PER_MIN, MAX_SCALE, MAX_LOOK_AHEAD_MS = 60, 3, 3000
 
 MIN_SIZE, MAX_SIZE = 64, 2048
 
@@ -46,6 +50,26 @@ class Up(str, Enum):
 def _even_size(value: int | None) -> int | None:
     if value is not None and value % 2:
         raise typer.BadParameter(f"{value} is odd; films need even sizes: use {value + 1}")
+    return value
+
+
+def blinks_per_min(value: str) -> float | None:
+    """Return the rate that --blink asks for, None for a natural one."""
+    if value in ("off", "auto"):
+        return 0.0 if value == "off" else None
+    try:
+        rate = float(value)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= MAX_BLINKS_PER_MIN:
+        raise typer.BadParameter(
+            f"{value} is neither off, auto nor a rate of up to {MAX_BLINKS_PER_MIN} a minute"
+        )
+    return rate
+
+
+def _check_blink(value: str) -> str:
+    blinks_per_min(value)
     return value
 
 
@@ -120,7 +144,21 @@ _VIEW = "How it is seen"
 _PLY = "How a .ply is seen"
 Audio = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Speech, in any format.", rich_help_panel=_DRIVER),
+    typer.Option(
+        metavar="FILE",
+        help="Speech, in any format; - for WAV or raw 16-bit 16 kHz mono on stdin, as it comes in.",
+        rich_help_panel=_DRIVER,
+    ),
+]
+LookAhead = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=MAX_LOOK_AHEAD_MS,
+        metavar="MS",
+        help="Sound on stdin that a frame waits for, ms; more is more accurate.",
+        rich_help_panel=_DRIVER,
+    ),
 ]
 Video = Annotated[
     str | None,
@@ -143,8 +181,32 @@ Seed = Annotated[
     int,
     typer.Option(min=0, help="Seed of blinks and head motion for speech.", rich_help_panel=_DRIVER),
 ]
+Blink = Annotated[
+    str,
+    typer.Option(
+        metavar="off|auto|RATE",
+        callback=_check_blink,
+        help="Blinks for speech: none, natural, or so many a minute.",
+        rich_help_panel=_DRIVER,
+    ),
+]
+HeadScale = Annotated[
+    float,
+    typer.Option(
+        min=0, max=MAX_SCALE, help="Factor on head motion for speech.", rich_help_panel=_DRIVER
+    ),
+]
+MouthScale = Annotated[
+    float,
+    typer.Option(
+        min=0, max=MAX_SCALE, help="Factor on mouth motion for speech.", rich_help_panel=_DRIVER
+    ),
+]
 Still = Annotated[
-    bool, typer.Option("--still", help="No head motion for speech.", rich_help_panel=_DRIVER)
+    bool,
+    typer.Option(
+        "--still", help="No head motion for speech; --head-scale 0.", rich_help_panel=_DRIVER
+    ),
 ]
 Absolute = Annotated[
     bool,

@@ -9,7 +9,6 @@ time line, so encoder priming is dropped and a track that starts late begins wit
 from __future__ import annotations
 
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -19,12 +18,12 @@ import av
 import av.error
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from PIL import Image, UnidentifiedImageError
 
+from mggtalk_cli.core.pcm import chunks_per_frame, frames_that_cover, resampled
 from mggtalk_cli.errors import InputError
 
 log = logging.getLogger("mggtalk")
@@ -44,13 +43,17 @@ TEXT_FORMATS = {"tty", "bin", "idf", "xbin", "adf", "srt", "ass", "webvtt", "lrc
 MediaKind = Literal["image", "audio", "video"]
 
 
-def frame_start(index: int, *, rate: float, fps: float) -> int:
-    """Return the sample at which video frame `index` begins (halves round up).
+def check_rate(rate: int, name: str) -> None:
+    """Refuse a sample rate that no sound has.
 
-    >>> [frame_start(i, rate=44100, fps=24.5) for i in range(3)]
-    [0, 1800, 3600]
+    Raises:
+        InputError: It is outside 4 .. 384 kHz.
     """
-    return math.floor(index * rate / fps + 0.5)
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise InputError(
+            f"{name}: sample rate {rate} Hz is outside {MIN_RATE}..{MAX_RATE} Hz; "
+            "the header is damaged"
+        )
 
 
 class AudioFile:
@@ -61,7 +64,10 @@ class AudioFile:
         native_rate: Samples per second in the file.
         pcm_rate: Samples per second of `pcm_chunks`, at most 48000.
         pcm_channels: 1 or 2.
+        look_ahead_s: None: all of the sound can be read.
     """
+
+    look_ahead_s: float | None = None
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the file once and look at its first samples.
@@ -78,11 +84,7 @@ class AudioFile:
         with _open(self.path) as container:
             stream = _audio_stream(container, self.path)
             self.native_rate = int(stream.rate)
-            if not MIN_RATE <= self.native_rate <= MAX_RATE:
-                raise InputError(
-                    f"{self.path}: sample rate {self.native_rate} Hz is outside "
-                    f"{MIN_RATE}..{MAX_RATE} Hz; the header is damaged"
-                )
+            check_rate(self.native_rate, self.path)
             channels = int(stream.channels)
         self.pcm_rate = min(self.native_rate, MAX_PCM_RATE)
         self.pcm_channels = 1 if channels == 1 else 2
@@ -100,8 +102,7 @@ class AudioFile:
 
     def frame_count(self, fps: float) -> int:
         """Return the number of video frames at `fps` that cover the whole sound."""
-        # 1e-6: a length that is a whole number of frames must not gain one by float rounding
-        return max(1, math.ceil(self.duration_s * fps - 1e-6))
+        return frames_that_cover(self.duration_s, fps)
 
     def blocks_16k_mono(self, block_s: float = 1.0) -> Iterator[np.ndarray]:
         """Yield (n,) float32 blocks in -1..1, n = block_s * 16000 except for the last.
@@ -111,7 +112,7 @@ class AudioFile:
         size = max(1, round(block_s * ANALYSIS_RATE))
         pending: list[np.ndarray] = []
         held, peak = 0, 0.0
-        for piece in self._resampled("flt", "mono", ANALYSIS_RATE):
+        for piece in resampled(self._frames(), "flt", "mono", ANALYSIS_RATE):
             mono = np.clip(piece[:, 0], -1.0, 1.0)  # a loud 5.1 mix sums above full scale
             peak = max(peak, float(np.abs(mono).max(initial=0.0)))
             pending.append(mono)
@@ -133,44 +134,9 @@ class AudioFile:
 
         The last chunk is padded with zeros, so there are exactly `frame_count(fps)` chunks.
         """
-        rate, index = self.pcm_rate, 0
         layout = "mono" if self.pcm_channels == 1 else "stereo"
-        pending: list[np.ndarray] = []
-        held = 0
-        size = frame_start(1, rate=rate, fps=fps)
-        for piece in self._resampled("s16", layout, rate):
-            pending.append(piece)
-            held += len(piece)
-            while held >= size:
-                joined = np.concatenate(pending)
-                yield joined[:size]
-                pending, held = [joined[size:]], held - size
-                index += 1
-                size = frame_start(index + 1, rate=rate, fps=fps)
-                size -= frame_start(index, rate=rate, fps=fps)
-        rest = np.concatenate([*pending, np.zeros((0, self.pcm_channels), np.int16)])
-        for last in range(index, self.frame_count(fps)):
-            end = frame_start(last + 1, rate=rate, fps=fps)
-            size = end - frame_start(last, rate=rate, fps=fps)
-            chunk = np.zeros((size, self.pcm_channels), np.int16)
-            chunk[: len(rest)] = rest[:size]
-            rest = rest[size:]
-            yield chunk
-
-    def _resampled(self, sample_format: str, layout: str, rate: int) -> Iterator[np.ndarray]:
-        """Yield (n, channels) pieces of the whole sound in one packed sample format."""
-        channels = 1 if layout == "mono" else 2
-        resampler, source = None, None
-        for frame in self._frames():
-            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if kind != source:  # some AAC streams change rate or channels on the way
-                yield from _flush(resampler, channels)
-                source = kind
-                resampler = AudioResampler(format=sample_format, layout=layout, rate=rate)
-            assert resampler is not None
-            for out in resampler.resample(frame):
-                yield out.to_ndarray().reshape(-1, channels)
-        yield from _flush(resampler, channels)
+        pieces = resampled(self._frames(), "s16", layout, self.pcm_rate)
+        return chunks_per_frame(pieces, self, fps)
 
     def _frames(self) -> Iterator[AudioFrame]:
         """Yield decoded frames without time-stamp gaps; remember the length at the end."""
@@ -352,8 +318,3 @@ def _without_end(frame: AudioFrame, samples: int) -> AudioFrame:
     short = AudioFrame.from_ndarray(kept, format=frame.format.name, layout=frame.layout.name)
     short.sample_rate = frame.sample_rate
     return short
-
-
-def _flush(resampler: AudioResampler | None, channels: int) -> Iterator[np.ndarray]:
-    for out in resampler.resample(None) if resampler is not None else ():
-        yield out.to_ndarray().reshape(-1, channels)

@@ -59,7 +59,7 @@ class VideoWriter:
 
         Args:
             target: A path ending in .mp4, .mov, .mkv or .webm, or a binary stream, which gets
-                fragmented mp4 and need not be seekable.
+                fragmented mp4, every frame as soon as it is there, and need not be seekable.
             width: Frame width in px.
             height: Frame height in px.
             fps: Frames per second.
@@ -83,7 +83,7 @@ class VideoWriter:
         self._video: Any = self._container.add_stream(codec.name, rate=self._fps)
         self._video.width, self._video.height = width, height
         self._video.pix_fmt = codec.pix_fmt
-        self._video.options = dict(codec.options)
+        self._video.options = codec.options | ({} if isinstance(target, Path) else _NO_DELAY)
         context = self._video.codec_context
         context.thread_count = 2
         context.color_primaries = context.color_trc = context.colorspace = _BT709
@@ -191,8 +191,9 @@ class _Codec(NamedTuple):
 
 
 # crf 18 looks like the source to most eyes; veryfast keeps up with the renderer on one core.
-# A key frame every 50 lets players seek, and pipes flush a fragment, every two seconds.
+# A key frame every 50 lets players seek every two seconds.
 _H264 = _Codec("libx264", "yuv420p", {"crf": "18", "preset": "veryfast", "g": "50"})
+_NO_DELAY = {"tune": "zerolatency"}  # else x264 holds back half a second of frames
 _VP9_SPEED = {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
 _CODECS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264}
 _CODECS[".webm"] = _Codec("libvpx-vp9", "yuv420p", _VP9_SPEED)
@@ -223,7 +224,7 @@ def video_codec(path: str | Path, *, alpha: bool = False) -> _Codec:
 
 def _open_output(target: Path | BinaryIO) -> Any:
     if not isinstance(target, Path):
-        flags = "frag_keyframe+delay_moov+default_base_moof"
+        flags = "frag_every_frame+delay_moov+default_base_moof"
         return av.open(target, "w", format="mp4", options={"movflags": flags})
     # The index goes to the front, so that browsers start before they have the whole file.
     options = {"movflags": "+faststart"} if target.suffix.lower() in (".mp4", ".mov") else {}

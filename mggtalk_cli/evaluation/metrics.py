@@ -108,22 +108,3 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
-
-
-def best_lag(a: np.ndarray, b: np.ndarray, max_lag: int) -> tuple[int, float]:
-    """Return by how many samples `a` is late against `b`, and r at that lag.
-
-    Only the overlap counts; of equal correlations the smallest shift wins.
-
-    Args:
-        a: (n,) curve.
-        b: (n,) curve.
-        max_lag: largest shift tried to both sides; n must exceed it by two.
-    """
-    best, best_r = 0, correlation(a, b)
-    for lag in sorted(range(-max_lag, max_lag + 1), key=abs):
-        late, early = (a[lag:], b[: len(b) - lag]) if lag >= 0 else (a[:lag], b[-lag:])
-        r = correlation(late, early)
-        if r > best_r + 1e-12 or (np.isnan(best_r) and not np.isnan(r)):
-            best, best_r = lag, r
-    return best, best_r

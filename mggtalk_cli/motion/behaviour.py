@@ -2,19 +2,24 @@
 
 Every process draws from its own generator and is made of single events (blinks, nods, glances)
 or of random knots joined smoothly, so nothing repeats. What happens at time t depends on the seed
-and on the voice up to half a second after t, never on the length of the sound.
+and on the voice up to `AHEAD_S` after t, never on the length of the sound; in a stream, where
+nothing after t is known, blinks at phrase ends and nods come a little later.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-from mggtalk_cli.motion.voice import FRAME_RATE, VoiceTrack
+from mggtalk_cli.errors import InputError
+from mggtalk_cli.motion.voice import FRAME_RATE, Voice
+
+AHEAD_S = 0.75  # enough to know an accent before its nod begins
 
 # blinks: 15-20 a minute in conversation, log-normal intervals
 BLINK_MEDIAN_S, BLINK_SPREAD = 3.2, 0.45
@@ -23,10 +28,12 @@ BLINK_CLOSE_S, BLINK_HOLD_S, BLINK_OPEN_S = 0.08, 0.04, 0.16
 PHRASE_BLINK_CHANCE = 0.5  # people blink where they pause
 PHRASE_PAUSE_S = 0.25  # a gap this long ends a phrase
 BLINK_REST_S = 0.9  # no phrase-end blink sooner after the last one
+BLINKS_PER_MIN = 20.0  # what all this gives in talk
 
 # accents: loud syllables
 ACCENT_REACH_S, ACCENT_SPACING_S = 0.25, 0.45
 ACCENT_RISE = 0.18  # above the mean loudness of the second around it
+ACCENT_SMOOTH_S = 0.08
 NOD_CHANCE, NOD_DEG = 0.6, 1.2
 BROW_CHANCE, BROW_RAISE = 0.2, 0.18
 
@@ -44,8 +51,39 @@ SACCADE_S = 0.04
 FIXATION_DEG = np.array([0.7, 0.45])
 GAZE_LIMIT_DEG = 2.0
 
+MAX_BLINKS_PER_MIN, MAX_SCALE = 60.0, 3.0
+
 # one independent random stream per process: adding one never changes the others
 BLINKS, NODS, BROWS, SWAY, GAZE = range(5)
+
+
+@dataclass(frozen=True)
+class SpeechStyle:
+    """How somebody talks.
+
+    Attributes:
+        seed: Equal seeds give equal blinks, head motion, brows and gaze.
+        blinks_per_min: About how many, at most 60; 0 for none.
+        head_scale: Factor on head motion, 0..3.
+        mouth_scale: Factor on mouth motion, 0..3.
+    """
+
+    seed: int = 0
+    blinks_per_min: float = BLINKS_PER_MIN
+    head_scale: float = 1.0
+    mouth_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: A value is outside its range.
+        """
+        limits = {"head_scale": MAX_SCALE, "mouth_scale": MAX_SCALE}
+        limits["blinks_per_min"] = MAX_BLINKS_PER_MIN
+        for name, limit in limits.items():
+            if not 0.0 <= (value := getattr(self, name)) <= limit:
+                raise InputError(f"{name} {value} is outside 0..{limit:g}; choose one inside")
 
 
 class Behaviour(NamedTuple):
@@ -66,58 +104,184 @@ class Behaviour(NamedTuple):
     gaze_deg: np.ndarray
 
 
-def behaviour(voice: VoiceTrack, *, fps: float, seed: int, still: bool) -> Iterator[Behaviour]:
+def behaviour(
+    voice: Voice, *, fps: float, style: SpeechStyle, ahead_s: float = AHEAD_S
+) -> Iterator[Behaviour]:
     """Yield the behaviour at i / fps seconds, without end.
 
     Args:
         voice: Voice track; silence is assumed after its end.
         fps: Video frames per second.
-        seed: Equal seeds give equal motion.
-        still: Turn head motion off; blinks, brows and gaze stay.
+        style: Seed and scales.
+        ahead_s: How far after a frame its voice is known.
     """
-    blinks = Pulses(_blinks(voice, _stream(seed, BLINKS)), _blink_shape)
-    nods = Pulses(_accent_events(voice, _stream(seed, NODS), NOD_CHANCE), _nod_shape)
-    brows = Pulses(_accent_events(voice, _stream(seed, BROWS), BROW_CHANCE), _brow_shape)
-    scale = np.concatenate([SWAY_DEG, SWAY_CM])
-    sway = _smooth_noise(_stream(seed, SWAY), scale)
-    gaze = _fixations(_stream(seed, GAZE))
-    activity, index = 0.0, 0
+    blinks = Blinks(_stream(style.seed, BLINKS), style.blinks_per_min)
+    nods = Gestures(_stream(style.seed, NODS), NOD_CHANCE, _nod_shape)
+    brows = Gestures(_stream(style.seed, BROWS), BROW_CHANCE, _brow_shape)
+    sway = _smooth_noise(_stream(style.seed, SWAY), np.concatenate([SWAY_DEG, SWAY_CM]))
+    gaze = _fixations(_stream(style.seed, GAZE))
+    phrases, accents = PhraseEnds(), Accents()
+    activity, index, heard = 0.0, 0, 0
     while True:
         time_s = index / fps
-        angles, shift = np.zeros(3), np.zeros(3)
-        offsets, target = sway(time_s), gaze(time_s)
-        activity += (_active_at(voice, time_s + 0.2) - activity) * min(1.0, 1 / (ACTIVITY_S * fps))
-        if not still:
-            offsets = offsets * (QUIET_SWAY + (1.0 - QUIET_SWAY) * activity)
-            angles = offsets[:3] + np.array([0.0, NOD_DEG * nods.at(time_s), 0.0])
-            angles = LIMIT_DEG * np.tanh(angles / LIMIT_DEG)
-            shift = offsets[3:]
-        brow = BROW_RAISE * brows.at(time_s)
-        yield Behaviour(min(1.0, blinks.at(time_s)), brow, angles, shift, target)
+        known = round((time_s + ahead_s) * FRAME_RATE)
+        news = voice.between(heard, known)
+        heard = known
+        blinks.hear(phrases.hear(news.active), time_s)
+        found = accents.hear(news.level.astype(np.float32), news.active)
+        nods.hear(found, time_s)
+        brows.hear(found, time_s)
+        soon = min(round((time_s + 0.2) * FRAME_RATE), known)
+        speaking = float(voice.between(soon - 1, soon).active[0])
+        activity += (speaking - activity) * min(1.0, 1 / (ACTIVITY_S * fps))
+        offsets = sway(time_s) * (QUIET_SWAY + (1.0 - QUIET_SWAY) * activity)
+        angles = offsets[:3] + np.array([0.0, NOD_DEG * nods.at(time_s), 0.0])
+        angles = LIMIT_DEG * np.tanh(angles / LIMIT_DEG)
+        yield Behaviour(
+            min(1.0, blinks.at(time_s)),
+            BROW_RAISE * brows.at(time_s),
+            style.head_scale * angles,
+            style.head_scale * offsets[3:],
+            gaze(time_s),
+        )
         index += 1
 
 
 class Pulses:
-    """Sum of the shapes of events that come in order of time."""
+    """Sum of the shapes of events."""
 
-    LEAD_S, TAIL_S = 0.5, 1.5  # shapes are zero outside
+    TAIL_S = 1.5  # shapes are zero later
 
-    def __init__(
-        self, events: Iterator[tuple[float, float]], shape: Callable[[float], float]
-    ) -> None:
-        """Take (time in s, strength) events and a shape of the time since the event."""
-        self._events, self._shape = events, shape
+    def __init__(self, shape: Callable[[float], float]) -> None:
+        """Take the shape of the time since an event."""
+        self._shape = shape
         self._near: deque[tuple[float, float]] = deque()
-        self._next: tuple[float, float] | None = next(events, None)
+
+    def add(self, time_s: float, strength: float) -> None:
+        """Add an event; times must not decrease."""
+        self._near.append((time_s, strength))
 
     def at(self, time_s: float) -> float:
         """Return the sum at a time; times must not decrease."""
-        while self._next is not None and self._next[0] < time_s + self.LEAD_S:
-            self._near.append(self._next)
-            self._next = next(self._events, None)
         while self._near and self._near[0][0] < time_s - self.TAIL_S:
             self._near.popleft()
         return sum(strength * self._shape(time_s - begin) for begin, strength in self._near)
+
+
+class Blinks:
+    """Blinks: random intervals, pulled forward to phrase ends half of the time."""
+
+    def __init__(self, random: np.random.Generator, per_min: float) -> None:
+        self._intervals, self._pulls = random.spawn(2)
+        self._slow = BLINKS_PER_MIN / per_min if per_min > 0 else np.inf
+        self._pull_chance = min(1.0, PHRASE_BLINK_CHANCE / self._slow)
+        self._pulses = Pulses(_blink_shape)
+        self._last = -float(random.uniform(0.0, 2.0))
+        self._next = self._last + self._interval()
+        while self._next < 0.0:
+            self._next += self._interval()
+
+    def hear(self, ends: list[float], now_s: float) -> None:
+        """Take the ends of phrases that have become known."""
+        for end_s in ends:
+            chance, delay_s = self._pulls.random(), float(self._pulls.uniform(-0.05, 0.15))
+            begin = max(end_s + delay_s, now_s)
+            rested = begin > self._last + BLINK_REST_S * self._slow
+            if chance < self._pull_chance and rested:
+                self._next = min(self._next, begin)
+
+    def at(self, time_s: float) -> float:
+        """Return how far the eyes are closed, 0..1; times must not decrease."""
+        while self._next <= time_s:
+            self._pulses.add(self._next, 1.0)
+            self._last, self._next = self._next, self._next + self._interval()
+        return self._pulses.at(time_s)
+
+    def _interval(self) -> float:
+        interval = BLINK_MEDIAN_S * np.exp(BLINK_SPREAD * self._intervals.standard_normal())
+        return self._slow * float(np.clip(interval, *BLINK_LIMITS_S))
+
+
+class Gestures:
+    """Nods or raised brows on some of the accents."""
+
+    LEAD_S = 0.2  # shapes are zero earlier
+
+    def __init__(
+        self, random: np.random.Generator, chance: float, shape: Callable[[float], float]
+    ) -> None:
+        self._random, self._chance, self._pulses = random, chance, Pulses(shape)
+
+    def hear(self, accents: list[tuple[float, float]], now_s: float) -> None:
+        """Take the accents (time in s, strength) that have become known."""
+        for time_s, strength in accents:
+            taken = self._random.random() < self._chance
+            size = float(self._random.uniform(0.5, 1.3))
+            if taken:
+                self._pulses.add(max(time_s, now_s + self.LEAD_S), strength * size)
+
+    def at(self, time_s: float) -> float:
+        """Return the sum of the gestures at a time; times must not decrease."""
+        return self._pulses.at(time_s)
+
+
+class PhraseEnds:
+    """Finds where a phrase ends in a pause, 0.25 s after it."""
+
+    def __init__(self) -> None:
+        self._frame, self._end = 0, -1  # next frame; first silent one after speech
+
+    def hear(self, active: np.ndarray) -> list[float]:
+        """Return the times in s of the phrase ends that the next frames reveal."""
+        found = []
+        for speaking in active.tolist():
+            if speaking:
+                self._end = self._frame + 1
+            elif self._end >= 0 and self._frame - self._end + 1 >= PHRASE_PAUSE_S * FRAME_RATE:
+                found.append(self._end / FRAME_RATE)
+                self._end = -1
+            self._frame += 1
+        return found
+
+
+class Accents:
+    """Finds loud syllables, about 0.3 s after their peak."""
+
+    SMOOTH = round(ACCENT_SMOOTH_S * FRAME_RATE)
+    REACH = round(ACCENT_REACH_S * FRAME_RATE)
+    AFTER = REACH + SMOOTH // 2  # frames that must be known after a peak
+    BEFORE = FRAME_RATE - AFTER  # loudness is compared with that of a second
+
+    def __init__(self) -> None:
+        self._level = np.zeros(self.BEFORE, np.float32)
+        self._active = np.zeros(self.BEFORE, bool)
+        self._frame = 0  # whose level is self._level[BEFORE]
+        self._last = -FRAME_RATE
+
+    def hear(self, level: np.ndarray, active: np.ndarray) -> list[tuple[float, float]]:
+        """Return (time in s, strength about 0.5..1.5) of the accents the next frames reveal."""
+        self._level = np.concatenate([self._level, level])
+        self._active = np.concatenate([self._active, active])
+        count = len(self._level) - self.BEFORE - self.AFTER
+        if count <= 0:
+            return []
+        smooth = uniform_filter1d(self._level, self.SMOOTH)
+        highest = maximum_filter1d(smooth, 2 * self.REACH + 1)
+        sums = np.concatenate([[0.0], np.cumsum(self._level, dtype=np.float64)])
+        here = slice(self.BEFORE, self.BEFORE + count)
+        around = (sums[FRAME_RATE:] - sums[:-FRAME_RATE])[:count] / FRAME_RATE
+        rise = smooth[here] - around - ACCENT_RISE
+        found = []
+        peaks = self._active[here] & (rise > 0) & (smooth[here] >= highest[here])
+        for offset in np.flatnonzero(peaks):
+            frame = self._frame + int(offset)
+            if frame - self._last >= ACCENT_SPACING_S * FRAME_RATE:
+                self._last = frame
+                strength = min(0.5 + rise[offset] / ACCENT_RISE, 1.5)
+                found.append((frame / FRAME_RATE, float(strength)))
+        self._level, self._active = self._level[count:], self._active[count:]
+        self._frame += count
+        return found
 
 
 def _stream(seed: int, process: int) -> np.random.Generator:
@@ -141,62 +305,6 @@ def _nod_shape(since_s: float) -> float:
 
 def _brow_shape(since_s: float) -> float:
     return _ease((since_s + 0.2) / 0.22) * (1.0 - _ease((since_s - 0.2) / 0.5))
-
-
-def _active_at(voice: VoiceTrack, time_s: float) -> float:
-    frame = round(time_s * FRAME_RATE)
-    return float(voice.active[frame]) if frame < len(voice.active) else 0.0
-
-
-def _phrase_ends(voice: VoiceTrack) -> Iterator[float]:
-    """Yield the times at which a phrase ends in a pause."""
-    changes = np.diff(voice.active.astype(np.int8), append=0)
-    ends, begins = np.flatnonzero(changes < 0), np.flatnonzero(changes > 0)
-    following = np.searchsorted(begins, ends)
-    for end, after in zip(ends, following, strict=True):
-        pause = begins[after] - end if after < len(begins) else len(voice.active)
-        if pause >= PHRASE_PAUSE_S * FRAME_RATE:
-            yield float(end + 1) / FRAME_RATE
-
-
-def _blinks(voice: VoiceTrack, random: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Yield blinks: random intervals, pulled forward to phrase ends half of the time."""
-    ends = _phrase_ends(voice)
-    end: float | None = next(ends, None)
-    last = -float(random.uniform(0.0, 2.0))
-    while True:
-        interval = BLINK_MEDIAN_S * float(np.exp(BLINK_SPREAD * random.standard_normal()))
-        begin = last + float(np.clip(interval, *BLINK_LIMITS_S))
-        while end is not None and end < begin:
-            pulled = end + float(random.uniform(-0.05, 0.15))
-            if random.random() < PHRASE_BLINK_CHANCE and pulled > last + BLINK_REST_S:
-                begin = pulled
-            end = next(ends, None)
-        if begin >= 0.0:
-            yield begin, 1.0
-        last = begin
-
-
-def _accents(voice: VoiceTrack) -> Iterator[tuple[float, float]]:
-    """Yield (time in s, strength about 0.5..1.5) of loud syllables."""
-    level = uniform_filter1d(voice.level.astype(np.float32), 8)
-    around = uniform_filter1d(level, FRAME_RATE)
-    reach, last = round(ACCENT_REACH_S * FRAME_RATE), -np.inf
-    for frame in np.flatnonzero(voice.active & (level > around + ACCENT_RISE)):
-        near = level[max(0, frame - reach) : frame + reach + 1]
-        if level[frame] >= near.max() and frame - last >= ACCENT_SPACING_S * FRAME_RATE:
-            last = frame
-            strength = 0.5 + (level[frame] - around[frame] - ACCENT_RISE) / ACCENT_RISE
-            yield frame / FRAME_RATE, float(min(strength, 1.5))
-
-
-def _accent_events(
-    voice: VoiceTrack, random: np.random.Generator, chance: float
-) -> Iterator[tuple[float, float]]:
-    for time_s, strength in _accents(voice):
-        taken, size = random.random() < chance, float(random.uniform(0.5, 1.3))
-        if taken:
-            yield time_s, strength * size
 
 
 def _smooth_noise(random: np.random.Generator, scale: np.ndarray) -> Callable[[float], np.ndarray]:

@@ -7,15 +7,15 @@ usually wrong within their mouth shape, which is all that is asked of them, in a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from mggtalk_cli.core.audio import ANALYSIS_RATE, AudioFile
-from mggtalk_cli.motion.voice import FRAME_RATE, HOP, VoiceTrack
+from mggtalk_cli.core.audio import ANALYSIS_RATE
+from mggtalk_cli.motion.voice import FRAME_RATE, HOP, Voice
 
 SILENCE = "SIL"
 SEGMENT_S = (4.0, 12.0)  # shorter: too little to normalise the channel; longer: latency
@@ -34,21 +34,21 @@ class Phone(NamedTuple):
     end_s: float
 
 
-def decode_phones(audio: AudioFile, voice: VoiceTrack) -> Iterator[Phone]:
+def decode_phones(blocks: Iterable[np.ndarray], voice: Voice) -> Iterator[Phone]:
     """Yield phones that cover the whole sound without gaps, segment by segment.
 
     Args:
-        audio: The sound.
+        blocks: The sound, 16 kHz mono.
         voice: Its voice track; segments without voice are not decoded.
 
     Raises:
         ImportError: pocketsphinx is not installed.
     """
     decoder = _decoder()
-    for start, samples in _segments(audio, voice):
+    for start, samples in _segments(blocks, voice):
         first, last = start // HOP, (start + len(samples)) // HOP
         begin_s, end_s = start / ANALYSIS_RATE, (start + len(samples)) / ANALYSIS_RATE
-        if not voice.active[first : last + 1].any():
+        if not voice.between(first, last + 1).active.any():
             yield Phone(SILENCE, begin_s, end_s)
             continue
         yield from _decode(decoder, samples, begin_s, end_s)
@@ -92,11 +92,11 @@ def _decode(decoder: Any, samples: np.ndarray, begin_s: float, end_s: float) -> 
             edge_s = stop_s
 
 
-def _segments(audio: AudioFile, voice: VoiceTrack) -> Iterator[tuple[int, np.ndarray]]:
+def _segments(blocks: Iterable[np.ndarray], voice: Voice) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first sample, samples), cut where the voice is weakest between 4 and 12 s."""
     shortest, longest = (round(s * FRAME_RATE) for s in SEGMENT_S)
     start, held = 0, np.zeros(0, np.float32)
-    for block in audio.blocks_16k_mono(1.0):
+    for block in blocks:
         held = np.concatenate([held, block])
         while len(held) > longest * HOP:
             first = start // HOP + shortest
@@ -107,9 +107,10 @@ def _segments(audio: AudioFile, voice: VoiceTrack) -> Iterator[tuple[int, np.nda
         yield start, held
 
 
-def _quietest(voice: VoiceTrack, first: int, last: int) -> int:
+def _quietest(voice: Voice, first: int, last: int) -> int:
     """Return the frame in first..last at which a cut hurts least, the later the better."""
-    level = voice.level[first:last].astype(np.float32)
+    near = voice.between(first, last)
+    level = near.level.astype(np.float32)
     width = round(CUT_SMOOTH_S * FRAME_RATE)
-    smooth = uniform_filter1d(level + voice.active[first:last], width, mode="nearest")
+    smooth = uniform_filter1d(level + near.active, width, mode="nearest")
     return first + len(smooth) - 1 - int(np.argmin(smooth[::-1]))

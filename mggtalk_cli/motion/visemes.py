@@ -10,16 +10,15 @@ p, b, m for at least one video frame. Everything runs at 100 Hz in fixed 1 s blo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d
 
-from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES
 from mggtalk_cli.motion.phonemes import SILENCE, Phone, decode_phones
-from mggtalk_cli.motion.voice import FRAME_RATE, VoiceTrack
+from mggtalk_cli.motion.voice import FRAME_RATE, Voice
 
 
 class Viseme(NamedTuple):
@@ -85,7 +84,6 @@ CORE_SHARE = 0.5  # of a phone's duration at full dominance
 LEAD_S = 0.02  # lips run ahead of the sound they make
 LOUDNESS_SHARE = 0.7  # of the opening that follows middle-band loudness
 SMOOTH_S = 0.025
-GATE_SMOOTH_S, GATE_LEAD_S = 0.04, 0.06  # lips part just before the voice, close within 120 ms
 CLOSURE_SHARE = 0.5  # of a p, b, m spent with the lips together
 CLOSURE_FLANK_S = 0.06  # lips take about 60 ms from open to closed
 LOUD_CLOSURE = 0.75  # middle-band loudness at which a decoded p, b, m cannot be one
@@ -124,14 +122,26 @@ class MouthShapes(NamedTuple):
     bite: np.ndarray
 
 
-def mouth_from_phones(audio: AudioFile, voice: VoiceTrack, *, fps: float) -> Iterator[np.ndarray]:
+def mouth_from_phones(
+    blocks: Iterable[np.ndarray],
+    voice: Voice,
+    *,
+    fps: float,
+    look_ahead_s: float | None = None,
+) -> Iterator[np.ndarray]:
     """Yield the mouth's (52,) float32 coefficients frame by frame, frame i at i / fps seconds.
+
+    Args:
+        blocks: 16 kHz mono sound.
+        voice: Its voice track.
+        fps: Video frames per second.
+        look_ahead_s: Has no effect: phones are decoded phrase by phrase.
 
     Raises:
         ImportError: pocketsphinx is not installed.
     """
-    blocks = _shape_blocks(decode_phones(audio, voice), voice, fps=fps)
-    yield from betas_at_frames(blocks, fps=fps)
+    shapes = _shape_blocks(decode_phones(blocks, voice), voice, fps=fps)
+    yield from betas_at_frames(shapes, fps=fps)
 
 
 def betas_at_frames(blocks: Iterator[MouthShapes], *, fps: float) -> Iterator[np.ndarray]:
@@ -142,7 +152,7 @@ def betas_at_frames(blocks: Iterator[MouthShapes], *, fps: float) -> Iterator[np
         rows = np.stack(block)
         held = rows if held is None else np.concatenate([held, rows], axis=1)
         stop = start + held.shape[1]
-        count = int(np.ceil((stop - 1) * fps / FRAME_RATE - 1e-9)) - index
+        count = int(np.floor((stop - 1) * fps / FRAME_RATE + 1e-9)) + 1 - index
         if count > 0:
             times = np.arange(index, index + count) * (FRAME_RATE / fps) - start
             grid = np.arange(held.shape[1])
@@ -174,15 +184,11 @@ def mouth_beta(shapes: MouthShapes) -> np.ndarray:
     return beta
 
 
-def _shape_blocks(
-    phones: Iterator[Phone], voice: VoiceTrack, *, fps: float
-) -> Iterator[MouthShapes]:
+def _shape_blocks(phones: Iterator[Phone], voice: Voice, *, fps: float) -> Iterator[MouthShapes]:
     """Yield consecutive 1 s blocks of shapes as soon as the phones they need are known."""
-    total = len(voice.active)
     near: deque[Phone] = deque()
     known_s = 0.0
-    for start in range(0, total, BLOCK):
-        stop = min(start + BLOCK, total)
+    for start, stop in voice.blocks(BLOCK):
         while known_s < (stop + 2 * MARGIN) / FRAME_RATE:
             phone = next(phones, None)
             if phone is None:
@@ -196,19 +202,18 @@ def _shape_blocks(
 
 
 def _shapes(
-    phones: deque[Phone], voice: VoiceTrack, start: int, stop: int, *, fps: float
+    phones: deque[Phone], voice: Voice, start: int, stop: int, *, fps: float
 ) -> MouthShapes:
     """Return the shapes of the 100 Hz frames start..stop."""
-    frames = np.arange(start - MARGIN, stop + MARGIN)
-    times = frames / FRAME_RATE
-    inside = np.clip(frames, 0, len(voice.active) - 1)
-    loudness = _smooth(voice.middle[inside].astype(np.float32), SMOOTH_S)
+    times = np.arange(start - MARGIN, stop + MARGIN) / FRAME_RATE
+    near = voice.between(start - MARGIN, stop + MARGIN)
+    gate = near.gate.astype(np.float32)
+    loudness = _smooth(near.middle.astype(np.float32), SMOOTH_S)
     table = np.array([VISEMES.get(p.name, VISEMES[SILENCE]) for p in phones]).reshape(-1, 3)
     edges = np.array([(p.start_s, p.end_s) for p in phones]).reshape(-1, 2) - LEAD_S
     opening = _blend(times, edges, table[:, 2], table[:, 0], OPENING_DECAY_S)
     width = _blend(times, edges, table[:, 2], table[:, 1], WIDTH_DECAY_S)
     opening *= (1.0 - LOUDNESS_SHARE) + LOUDNESS_SHARE * loudness
-    gate = voice_gate(voice, start - MARGIN, stop + MARGIN)
     together, bite = np.zeros_like(times), np.zeros_like(times)
     for phone, (begin, end) in zip(phones, edges, strict=True):
         if phone.name in LABIODENTALS:
@@ -224,17 +229,6 @@ def _shapes(
         (together * gate)[keep],
         (bite * gate)[keep],
     )
-
-
-def voice_gate(voice: VoiceTrack, start: int, stop: int) -> np.ndarray:
-    """Return (stop - start,) 0..1: 1 inside speech, 0 more than 120 ms outside."""
-    lead, pad = round(GATE_LEAD_S * FRAME_RATE), MARGIN
-    frames = np.arange(start - pad, stop + pad)
-    inside = (frames >= 0) & (frames < len(voice.active))
-    active = voice.active[np.clip(frames, 0, len(voice.active) - 1)] & inside
-    early = maximum_filter1d(active, lead + 1, origin=-(lead // 2))
-    gate = gaussian_filter1d(early.astype(np.float32), GATE_SMOOTH_S * FRAME_RATE, truncate=3.0)
-    return gate[pad : pad + stop - start]
 
 
 def _blend(

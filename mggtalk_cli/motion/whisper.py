@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import librosa
 import numpy as np
@@ -93,6 +94,19 @@ def speech_features(audio: AudioFile, windows: Windows = OFFLINE) -> Iterator[np
     yield stream.finish()
 
 
+class FeatureWindow(NamedTuple):
+    """What one window gives.
+
+    Attributes:
+        features: (n, 384) float32.
+        ahead: (m, 384) float32 the features after them, as far as the window sees; those of the
+            next window know more of the sound.
+    """
+
+    features: np.ndarray
+    ahead: np.ndarray
+
+
 class FeatureStream:
     """Features of a sound that arrives piece by piece."""
 
@@ -116,25 +130,33 @@ class FeatureStream:
         Args:
             samples: (m,) 16 kHz mono in -1..1; values that are no number count as silence.
         """
-        pushed = torch.from_numpy(np.array(samples, np.float32)).nan_to_num(0.0, 1.0, -1.0)
-        self._sample_count += len(pushed)
-        self._samples = torch.cat([self._samples, pushed])
-        ready = [np.zeros((0, TINY.width), np.float32)]
-        while len(self._samples) >= self._samples_up_to(self._next_end()):
-            ready.append(self._give(self._windows.step, self._next_end()))
-        return np.concatenate(ready)
+        return _joined(self.push_windows(samples))
 
     def finish(self) -> np.ndarray:
         """Return the (n, 384) float32 features that remain; no samples may follow.
 
         All features of a sound are as many as its samples / 320, rounded up.
         """
+        return _joined(self.finish_windows())
+
+    def push_windows(self, samples: np.ndarray) -> list[FeatureWindow]:
+        """Return the windows that the next samples complete; see `push`."""
+        pushed = torch.from_numpy(np.array(samples, np.float32)).nan_to_num(0.0, 1.0, -1.0)
+        self._sample_count += len(pushed)
+        self._samples = torch.cat([self._samples, pushed])
+        ready = []
+        while len(self._samples) >= self._samples_up_to(self._next_end()):
+            ready.append(self._give(self._windows.step, self._next_end()))
+        return ready
+
+    def finish_windows(self) -> list[FeatureWindow]:
+        """Return the last window, if any features remain; see `finish`."""
         end = -(-self._sample_count // FEATURE_HOP)
         if end == self._given:
-            return np.zeros((0, TINY.width), np.float32)
+            return []
         missing = self._samples_up_to(end) - len(self._samples)
         self._samples = functional.pad(self._samples, (0, missing))
-        return self._give(end - self._given, end)
+        return [self._give(end - self._given, end)]
 
     def _next_end(self) -> int:
         return self._given + self._windows.step + self._windows.ahead
@@ -145,8 +167,8 @@ class FeatureStream:
         return last * MEL_HOP + FFT_SIZE
 
     @torch.inference_mode()
-    def _give(self, count: int, end: int) -> np.ndarray:
-        """Return the next `count` features, seen from a window that ends before feature `end`."""
+    def _give(self, count: int, end: int) -> FeatureWindow:
+        """Return the window of the next `count` features that ends before feature `end`."""
         # Spectra are computed once, in pieces that depend on the windows only: the same bits
         # come out however the sound was cut.
         fresh = MELS_PER_FEATURE * end - self._log_mel_end
@@ -158,10 +180,15 @@ class FeatureStream:
         floor = self._log_mel.max() - LOG_RANGE
         scaled = (torch.maximum(self._log_mel, floor) + 4.0) / 4.0
         begin = end - len(scaled) // MELS_PER_FEATURE
-        keep = slice(self._given - begin, self._given + count - begin)
+        keep = slice(self._given - begin, end - begin)
         self._given += count
         features: np.ndarray = self._encoder(scaled.T[None], keep)[0].numpy()
-        return features
+        return FeatureWindow(features[:count], features[count:])
+
+
+def _joined(windows: list[FeatureWindow]) -> np.ndarray:
+    nothing = np.zeros((0, TINY.width), np.float32)
+    return np.concatenate([nothing, *(window.features for window in windows)])
 
 
 def log_mel_power(samples: Tensor) -> Tensor:

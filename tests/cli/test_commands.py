@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mggtalk_cli.core.expression import ARKIT_INDEX
 from mggtalk_cli.core.video import VideoReader
 
 Run = Callable[..., Any]
@@ -105,6 +106,22 @@ def test_seed_repeats_and_changes_the_motion(run: Run, short_speech: Path, tmp_p
     assert not np.array_equal(first, motion("c.npz", "--seed", 2))
     still = motion("d.npz", "--seed", 1, "--still")
     assert np.abs(np.diff(still, axis=0)).max() < 1e-6
+    np.testing.assert_array_equal(still, motion("e.npz", "--seed", 1, "--head-scale", 0))
+
+
+def test_scales_of_speech(run: Run, speech_path: Path, tmp_path: Path) -> None:
+    def beta(name: str, *arguments: object) -> np.ndarray:
+        run("drive", speech_path, "-o", tmp_path / name, *arguments)
+        with np.load(tmp_path / name) as arrays:
+            return np.asarray(arrays["beta"])
+
+    jaw, eye = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["eyeBlinkLeft"]
+    whole, half = beta("a.npz"), beta("b.npz", "--mouth-scale", 0.5, "--blink", "off")
+    np.testing.assert_allclose(half[:, jaw], 0.5 * whole[:, jaw], atol=1e-6)
+    assert whole[:, eye].max() > 0.9
+    assert not half[:, eye].any()
+    often = beta("c.npz", "--blink", 60)[:, eye] > 0.5
+    assert np.sum(np.diff(often.astype(int)) > 0) > np.sum(np.diff((whole[:, eye] > 0.5) * 1) > 0)
 
 
 def test_json_events(run: Run, points: Path, tmp_path: Path) -> None:

@@ -94,11 +94,16 @@ def test_no_command_shows_help(run: Run) -> None:
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    from mggtalk_cli import pipeline
-    from mggtalk_cli.core import video
+    from mggtalk_cli import motion, pipeline
+    from mggtalk_cli.core import audio_stream, video
 
     assert pipeline.BuildOptions().size == options.SIZE
     assert options.FPS == video.FPS
+    assert options.LOOK_AHEAD_MS == 1000 * audio_stream.LOOK_AHEAD_S
+    assert (options.MAX_BLINKS_PER_MIN, options.MAX_SCALE) == (
+        motion.MAX_BLINKS_PER_MIN,
+        motion.MAX_SCALE,
+    )
     build, view = pipeline.BuildOptions(), pipeline.RenderOptions()
     assert (build.crop, view.device) == (options.Crop.face.value, options.Device.auto.value)
     assert (view.yaw_deg, view.turntable, view.densify) == (0, False, False)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggtalk_cli.core.audio import AudioFile, frame_start, media_kind
+from mggtalk_cli.core.audio import AudioFile, media_kind
+from mggtalk_cli.core.pcm import frame_start
 from mggtalk_cli.errors import InputError
 
 SPEECH = Path(__file__).parents[2] / "examples" / "speech.wav"

@@ -94,16 +94,7 @@ def test_correlation() -> None:
     assert math.isnan(metrics.correlation(curve, np.ones(5)))
 
 
-@pytest.mark.parametrize("shift", [-3, -1, 0, 2, 5])
-def test_best_lag_of_shifted_curves(shift: int) -> None:
-    signal = np.random.default_rng(1).normal(size=200)
-    late = np.roll(signal, shift)
-    lag, r = metrics.best_lag(late, signal, 5)
-    assert lag == shift
-    assert r == pytest.approx(1)
-
-
-@pytest.mark.parametrize("module", ["metrics", "baselines"])
+@pytest.mark.parametrize("module", ["metrics", "baselines", "mouth_scores"])
 def test_metrics_know_neither_pipeline_nor_stages(module: str) -> None:
     source = Path(metrics.__file__).with_name(f"{module}.py").read_text("utf-8")
     own = [
@@ -111,4 +102,5 @@ def test_metrics_know_neither_pipeline_nor_stages(module: str) -> None:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mggtalk_cli")
     ]
-    assert all(name.startswith("mggtalk_cli.core") for name in own)
+    allowed = ("mggtalk_cli.core", "mggtalk_cli.evaluation")
+    assert all(name.startswith(allowed) for name in own)

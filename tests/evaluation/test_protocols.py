@@ -14,8 +14,7 @@ from PIL import Image
 
 from mggtalk_cli.core.camera import pixel_grid
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.evaluation import clips, identity, reenact, speech, views
-from mggtalk_cli.motion.voice import VoiceTrack
+from mggtalk_cli.evaluation import clips, identity, reenact, views
 
 Run = Callable[..., Any]
 
@@ -74,20 +73,6 @@ def test_nothing_to_measure(run: Run, tmp_path: Path) -> None:
     assert "does not exist" in missing.stderr
 
 
-def test_audio_needs_sound(run: Run, sliding_clip: Path) -> None:
-    result = run("evaluate", "audio", sliding_clip)
-    assert result.exit_code == 1
-    assert "has no sound" in result.stderr
-
-
-def test_offsets_must_be_json(run: Run, sliding_clip: Path, tmp_path: Path) -> None:
-    table = tmp_path / "offsets.json"
-    table.write_text("[1, 2]")
-    result = run("evaluate", "audio", sliding_clip, "--offsets", table)
-    assert result.exit_code == 1
-    assert "a JSON object" in result.stderr
-
-
 def test_the_example_photo_is_given_back(portrait_path: Path) -> None:
     from mggtalk_cli.pipeline import BuildOptions
 
@@ -123,23 +108,6 @@ def test_views_write_a_sheet(run: Run, portrait_path: Path, tmp_path: Path) -> N
     assert len(json.loads(result.stdout)["results"]) == 3
     with Image.open(sheet) as picture:
         assert picture.size == (5 * views.CELL_PX, views.CELL_PX)
-
-
-def test_speech_and_silence_of_a_voice() -> None:
-    active = np.zeros(400, bool)
-    active[100:200] = True
-    empty = np.zeros(400, np.float16)
-    speaking, silent = speech.voice_at(VoiceTrack(empty, empty, active), np.arange(100))
-    assert np.flatnonzero(speaking).tolist() == list(range(25, 50))
-    assert np.flatnonzero(~silent).tolist() == list(range(20, 55))
-
-
-def test_an_opening_mouth_opens() -> None:
-    from mggtalk_cli.core.expression import neutral_state
-
-    rest = neutral_state()
-    opened = views.with_coefficients(rest, jawOpen=0.5)
-    assert speech.predicted_opening(opened) > speech.predicted_opening(rest) + 0.05
 
 
 @pytest.mark.parametrize("name", ["reenact", "audio", "identity", "views"])

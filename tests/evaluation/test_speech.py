@@ -1,0 +1,184 @@
+"""`evaluate audio`: made-up speakers whose scores are known, the example sentence, its video."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from mggtalk_cli import motion
+from mggtalk_cli.core.expression import neutral_state
+from mggtalk_cli.core.mouth import MouthCurves, model_mouth
+from mggtalk_cli.errors import InputError
+from mggtalk_cli.evaluation import speech, speech_strips, speech_video
+from mggtalk_cli.evaluation.views import with_coefficients
+from mggtalk_cli.motion.phonemes import Phone
+from mggtalk_cli.motion.voice import VoiceTrack
+
+Run = Callable[..., Any]
+FRAMES = 200
+
+
+def talking(
+    seed: int, *, late: int = 0, scale: float = 1.0, name: str = "ann_01.mp4"
+) -> speech.ClipMouth:
+    """A clip whose prediction is the tracked mouth, late by some frames and scaled."""
+    rng = np.random.default_rng(seed)
+    opening, width = rng.uniform(0.02, 0.2, FRAMES), rng.uniform(0.5, 0.6, FRAMES)
+    guess = MouthCurves(scale * np.roll(opening, late), 0.5 * np.roll(width, late))
+    speaking = np.arange(FRAMES) < 150
+    tracked = MouthCurves(opening, width)
+    return speech.ClipMouth(Path(name), 0, tracked, {"phones": guess}, speaking, ~speaking)
+
+
+def test_a_perfect_speaker() -> None:
+    [result] = speech.speaker_results([talking(0), talking(1, name="ann_02.mp4")])
+    assert (result.speaker, result.variant, result.frames) == ("ann", "phones", 2 * FRAMES)
+    assert (result.r, result.width_r, result.closed_found) == pytest.approx((1, 1, 1))
+    assert (result.amplitude, result.lag, result.open_in_silence) == (1, 0, 1)
+    assert result.width_amplitude == pytest.approx(0.5)
+
+
+def test_a_late_and_lazy_speaker() -> None:
+    [result] = speech.speaker_results([talking(0, late=2, scale=0.4)])
+    assert result.lag == 2
+    assert result.lag_r == pytest.approx(1)
+    assert abs(result.r) < 0.3
+    assert result.amplitude == pytest.approx(0.4)
+
+
+def test_frames_without_a_face_or_sound_do_not_count() -> None:
+    clip = talking(0)
+    clip.tracked.opening[20:] = np.nan
+    [result] = speech.speaker_results([clip])
+    assert result.frames == 20
+    assert result.r == pytest.approx(1)
+    clip.predicted["phones"].opening[:5] = np.nan
+    with pytest.raises(InputError, match="15 frames"):
+        speech.speaker_results([clip])
+
+
+def test_fractional_offsets() -> None:
+    curves = MouthCurves(np.arange(10.0), np.arange(10.0) ** 2)
+    moved = speech.at_frames(curves, np.arange(10) + 0.5)
+    assert moved.opening[:9].tolist() == [index + 0.5 for index in range(9)]
+    assert math.isnan(moved.opening[9])
+
+
+def test_speech_and_silence_of_a_voice() -> None:
+    active = np.zeros(400, bool)
+    active[100:200] = True
+    empty = np.zeros(400, np.float16)
+    voice = VoiceTrack(empty, empty, active, empty)
+    speaking, silent = speech.voice_at(voice, np.arange(100))
+    assert np.flatnonzero(speaking).tolist() == list(range(25, 50))
+    assert np.flatnonzero(~silent).tolist() == list(range(20, 55))
+
+
+def test_mouths_of_states() -> None:
+    rest = neutral_state()
+    opened = with_coefficients(rest, jawOpen=0.5)
+    rounded = with_coefficients(rest, mouthPucker=0.8)
+    curves = speech.states_mouth([rest, opened, rounded])
+    assert curves.opening[1] > curves.opening[0] + 0.05
+    assert curves.width[2] < curves.width[0] - 0.02
+
+
+def test_crossed_lips_are_closed() -> None:
+    lips = np.zeros((2, 468, 3), np.float32)
+    lips[:, 33, 0], lips[:, 263, 0] = -4, 4
+    lips[0, 13, 1], lips[1, 13, 1] = 1, -1
+    assert model_mouth(lips).opening.tolist() == [0.125, 0]
+
+
+def test_the_strip_shows_the_most_closures() -> None:
+    names = ["AA"] * 30 + ["P", "AA", "B"] + ["AA"] * 30
+    phones = [Phone(name, float(index), index + 1.0) for index, name in enumerate(names)]
+    found = speech_strips.fullest(phones)
+    assert len(found) == speech_strips.PHONES
+    assert [phone.name for phone in found].count("AA") == speech_strips.PHONES - 2
+    assert found[0].start_s == 33 - speech_strips.PHONES
+    assert speech_strips.fullest(phones[:5]) == phones[:5]
+
+
+def test_what_pixels_lose() -> None:
+    clip = talking(0, scale=1.0)
+    asked = clip.predicted["phones"]
+    seen = MouthCurves(0.5 * asked.opening, asked.width[::-1])
+    talk = speech_video.Talk(clip.path, clip)
+    result = speech_video.video_result("photo", speech_video.SpokenVideo(asked, seen, {}), talk)
+    assert (result.kept, result.r, result.lost) == pytest.approx((1, 1, 0))
+    assert result.lag == 0
+    assert result.kept_amplitude == pytest.approx(0.5)
+    assert result.width_lost == pytest.approx(1 - result.width_r_pixels)
+    alone = speech_video.Talk(clip.path, None)
+    result = speech_video.video_result("photo", speech_video.SpokenVideo(asked, seen, {}), alone)
+    assert math.isnan(result.lost)
+
+
+# ---------------------------------------------------------------- through the command line
+
+
+@pytest.fixture(scope="module")
+def short_speech(tmp_path_factory: pytest.TempPathFactory, speech_path: Path) -> Path:
+    """The example sentence's first second."""
+    samples, rate = soundfile.read(speech_path, frames=16000)
+    path = tmp_path_factory.mktemp("speech") / "short.wav"
+    soundfile.write(path, samples, rate)
+    return path
+
+
+def test_a_sound_without_picture(run: Run, short_speech: Path) -> None:
+    result = run("evaluate", "audio", short_speech, "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    rows = report["results"]["sounds"]
+    assert [row["variant"] for row in rows] == speech.variants()
+    assert set(speech.variants()) == set(motion.VARIANTS)
+    assert not report["results"]["speakers"]
+    for row in rows:
+        assert row["seconds"] == 1
+        assert 0 < row["longest_still"] <= 1
+    assert report["summary"]["median"]["sounds"]["phones"]["seconds"] == 1
+
+
+def test_a_portrait_speaks(
+    run: Run, short_speech: Path, portrait_path: Path, tmp_path: Path
+) -> None:
+    strips = tmp_path / "strips.png"
+    command = ("evaluate", "audio", short_speech, "--portrait", portrait_path, "--size", "128")
+    result = run(*command, "-o", strips, "--json")
+    assert result.exit_code == 0, result.stderr
+    [video] = json.loads(result.stdout)["results"]["videos"]
+    assert video["frames"] == 25
+    assert video["kept"] > 0.8
+    assert video["lost"] is None
+    with Image.open(strips) as picture:
+        assert picture.height == speech_strips.LINE_PX + speech_strips.CELL_PX
+
+
+def test_audio_needs_sound(run: Run, sliding_clip: Path) -> None:
+    result = run("evaluate", "audio", sliding_clip)
+    assert result.exit_code == 1
+    assert "has no sound" in result.stderr
+
+
+def test_offsets_must_be_json(run: Run, sliding_clip: Path, tmp_path: Path) -> None:
+    table = tmp_path / "offsets.json"
+    table.write_text("[1, 2]")
+    result = run("evaluate", "audio", sliding_clip, "--offsets", table)
+    assert result.exit_code == 1
+    assert "a JSON object" in result.stderr
+
+
+def test_strips_need_a_portrait(run: Run, speech_path: Path, tmp_path: Path) -> None:
+    result = run("evaluate", "audio", speech_path, "-o", tmp_path / "strips.png")
+    assert result.exit_code == 2
+    assert "--portrait" in result.stderr
