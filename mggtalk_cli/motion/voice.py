@@ -35,7 +35,7 @@ SHORTEST_VOICE_S = 0.05  # shorter bursts are clicks
 # The mouth begins to part so long before the voice and is free to so long before it; it is free so
 # long after the voice and shut so long after it. Lips move well ahead of a sound: a tighter gate
 # (.1 s) cost .08 of the correlation with real mouths. A live sound's look-ahead covers the lead.
-GATE_LEAD_S, GATE_RELEASE_S = (0.24, 0.12), (0.06, 0.12)
+GATE_LEAD_S, GATE_RELEASE_S = (0.2, 0.15), (0.06, 0.12)
 CONTEXT = 50  # frames: more than any filter here reaches
 HELD = 60 * FRAME_RATE  # frames of the past that stay available: more than any reader lags behind
 
@@ -72,7 +72,7 @@ class VoiceTrack:
         level: (n,) float16 speech-band loudness, local noise floor 0 to local peak 1.
         middle: (n,) float16 middle-band loudness, weak speech 0 to local peak 1.
         active: (n,) bool, True inside speech (stop gaps bridged).
-        gate: (n,) float16, 1 inside speech, 0 more than 240 ms before and 120 ms after it.
+        gate: (n,) float16, 1 inside speech, 0 more than 200 ms before and 120 ms after it.
     """
 
     level: np.ndarray
@@ -224,10 +224,10 @@ class VoiceStream:
 
 
 def gate_of(active: np.ndarray) -> np.ndarray:
-    """Return (n,) 0..1: 1 where active, smoothly 0 within 240 ms before and 120 ms after.
+    """Return (n,) 0..1: 1 where active, smoothly 0 within 200 ms before and 120 ms after.
 
     >>> gate_of(np.arange(60) == 30).nonzero()[0][[0, -1]]
-    array([ 7, 41])
+    array([11, 41])
     """
     frames = np.arange(len(active))
     far = len(active) + FRAME_RATE

@@ -134,10 +134,10 @@ def test_gate_opens_before_the_voice_and_closes_within_120_ms() -> None:
     active = np.zeros(200, bool)
     active[50:100] = True
     gate = gate_of(active)
-    assert (gate[38:105] == 1.0).all()
-    assert not gate[:27].any()
+    assert (gate[35:106] == 1.0).all()
+    assert not gate[:31].any()
     assert not gate[111:].any()
-    assert (np.diff(gate[26:38]) > 0).all()
+    assert (np.diff(gate[30:36]) > 0).all()
     assert (np.diff(gate[105:111]) < 0).all()
 
 
