@@ -28,18 +28,26 @@ def kernel_fits(*tensors: Tensor) -> bool:
     )
 
 
-def run_over(count: int, kernel: Callable[..., Any], *arguments: Any) -> None:
-    """Run `kernel(begin, end, *arguments)` over 0..count on torch's number of threads.
+def threads_now() -> int:
+    """Return how many threads torch, and so every kernel, is to use."""
+    return max(1, torch.get_num_threads())
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as a contiguous array without its history."""
+    return tensor.detach().contiguous().numpy()
+
+
+def run_over(count: int, kernel: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Run `kernel(begin, end, *arguments)` over 0..count; return what each thread's range gave.
 
     Args:
         count: number of items; each range is one call.
         kernel: compiled by `core.parallel.jit`.
         arguments: passed on, tensors as contiguous arrays.
     """
-    threads = max(1, torch.get_num_threads())
-    passed = [_array(value) if isinstance(value, Tensor) else value for value in arguments]
-    run_all([partial(kernel, *part, *passed) for part in even_ranges(count, threads)], threads)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+    threads = threads_now()
+    passed = [array(value) if isinstance(value, Tensor) else value for value in arguments]
+    return run_all(
+        [partial(kernel, *part, *passed) for part in even_ranges(count, threads)], threads
+    )

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mggtalk_cli.core.parallel import even_ranges, run_all
+from mggtalk_cli.core.compiled import array, run_over, threads_now
+from mggtalk_cli.core.parallel import run_all
 from mggtalk_cli.render import blend_gradients, projection_gradients
 from mggtalk_cli.render.blend_gradients import MOMENTS
 from mggtalk_cli.render.forward import (
@@ -15,9 +16,7 @@ from mggtalk_cli.render.forward import (
     Scratch,
     Shapes,
     View,
-    array,
     colors_of,
-    threads_now,
     tile_ranges,
     tiles_of,
 )
@@ -95,9 +94,7 @@ def _sums(
     count, threads = len(view.boxes), threads_now()
     counts = scratch.array("counts", (count,), np.int32)
     counts[:] = 0
-    ranges = even_ranges(len(view.order), threads)
-    arrays = (view.order, view.boxes, counts)
-    run_all([partial(blend_gradients.pair_counts, *r, *arrays) for r in ranges], threads)
+    run_over(len(view.order), blend_gradients.pair_counts, view.order, view.boxes, counts)
     first = np.cumsum(counts, dtype=np.int64)
     first -= counts
     columns = MOMENTS + image.colors.shape[-1]

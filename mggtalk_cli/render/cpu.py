@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from mggtalk_cli.core.compiled import array
 from mggtalk_cli.errors import BackendError
 from mggtalk_cli.render import backward, forward
 from mggtalk_cli.render.forward import Clock, Scratch, Shapes, View
@@ -90,7 +91,7 @@ def _forward(
     for camera in range(cameras):
         scratch = Scratch() if keep and camera else scratch
         view = forward.view_of(inputs, camera, kept.shapes, scratch, clock)
-        background = forward.array(inputs.background(camera, channels))
+        background = array(inputs.background(camera, channels))
         picture = (colors[camera].numpy(), alphas[camera, ..., 0].numpy())
         forward.blend(view, background, *picture, tiles_x)
         clock.lap("blend")
@@ -130,7 +131,7 @@ class _Rasterize(torch.autograd.Function):
         for camera, view in enumerate(kept.views):
             planes = (colors[camera], alphas[camera, ..., 0])
             planes += (d_colors[camera], d_alphas[camera, ..., 0])
-            image = backward.ImageGradient(*(forward.array(plane) for plane in planes))
+            image = backward.ImageGradient(*(array(plane) for plane in planes))
             backward.add_camera(found, inputs, camera, kept.shapes, view, image, clock)
         return None, None, *_by_name(ctx, inputs, found)
 

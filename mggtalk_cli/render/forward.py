@@ -11,9 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from mggtalk_cli.core.compiled import array, run_over, threads_now
 from mggtalk_cli.core.parallel import even_ranges, run_all, weighted_ranges
 from mggtalk_cli.errors import BackendError
 from mggtalk_cli.render import kernels, projection
@@ -92,16 +91,6 @@ class Clock:
         self._last = now
 
 
-def threads_now() -> int:
-    """Return how many threads torch, and so this renderer, is to use."""
-    return max(1, torch.get_num_threads())
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    """Return a tensor as a contiguous array without its history."""
-    return tensor.detach().contiguous().numpy()
-
-
 def shapes_of(inputs: RasterInputs) -> Shapes:
     """Return the Gaussians' shapes as the kernels read them."""
     count = inputs.means.shape[0]
@@ -124,12 +113,6 @@ def colors_of(inputs: RasterInputs, camera: int) -> tuple[np.ndarray, int]:
     given = array(inputs.camera_colors(camera))
     terms = 0 if inputs.sh_degree is None else COEFFICIENTS[inputs.sh_degree]
     return given.reshape(count, int(np.prod(given.shape[1:]))), terms
-
-
-def _over_gaussians(kernel: Any, count: int, *arrays: Any) -> list[Any]:
-    """Run a kernel over all Gaussians, one range for each thread; return what each returned."""
-    threads = threads_now()
-    return run_all([partial(kernel, *r, *arrays) for r in even_ranges(count, threads)], threads)
 
 
 def camera_position(inputs: RasterInputs, camera: int) -> np.ndarray:
@@ -155,8 +138,8 @@ def view_of(
     boxes = scratch.array("boxes", (count, 4), np.int16)
     keys = [scratch.array(f"keys{i}", (count,), np.uint32) for i in (0, 1)]
     orders = [scratch.array(f"order{i}", (count,), np.int32) for i in (0, 1)]
-    found = _over_gaussians(
-        projection.project, count, array(inputs.means), *shapes, array(inputs.opacities),
+    found = run_over(
+        count, projection.project, array(inputs.means), *shapes, array(inputs.opacities),
         colors, terms, pose, settings, records, boxes, keys[0], orders[0],
     )  # fmt: skip
     clock.lap("project")
