@@ -95,11 +95,12 @@ MARGIN = FRAME_RATE // 2  # 0.5 s on both sides: every kernel is shorter
 JAW_OPENING = 0.45
 LIPS_OPENING = {"mouthLowerDownLeft": 0.22, "mouthLowerDownRight": 0.22}
 LIPS_OPENING |= {"mouthUpperUpLeft": 0.14, "mouthUpperUpRight": 0.14}
-# the jaw alone pulls the corners in; real mouths keep their width as they open
-LIPS_OPENING |= {"mouthStretchLeft": 0.12, "mouthStretchRight": 0.12}
+# the jaw alone pulls the corners in; real mouths grow wider as they open
+LIPS_OPENING |= {"mouthStretchLeft": 0.36, "mouthStretchRight": 0.36}
 ROUND = {"mouthPucker": 0.65, "mouthFunnel": 0.12}
-SPREAD = {"mouthStretchLeft": 0.24, "mouthStretchRight": 0.24}
-SPREAD |= {"mouthSmileLeft": 0.06, "mouthSmileRight": 0.06}
+# a step to spread moves the corners as far as one to round
+SPREAD = {"mouthStretchLeft": 0.36, "mouthStretchRight": 0.36}
+SPREAD |= {"mouthSmileLeft": 0.16, "mouthSmileRight": 0.16}
 # no mouthPress here: it widens the mouth, real closures do not
 TOGETHER = {"mouthRollLower": 0.18, "mouthRollUpper": 0.14}
 BITE = {"mouthRollLower": 0.3, "mouthUpperUpLeft": 0.08, "mouthUpperUpRight": 0.08}
