@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench evaluate clean
 
 demo: $(STAMP)
 	$(BIN)/mggtalk animate examples/portrait.png --audio examples/speech.wav -o demo.mp4 --overwrite
@@ -22,6 +22,14 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/mggtalk bench pipeline
+
+# `make evaluate CLIPS=folder [REPORT=after] [BEFORE=before]`: self-reenactment of the clips, and,
+# with BEFORE, failure where the new report is worse than that one beyond noise.
+CLIPS ?= clips
+REPORT ?= report
+evaluate: $(STAMP)
+	$(BIN)/mggtalk evaluate reenact $(CLIPS) -o $(REPORT)
+	$(if $(BEFORE),$(BIN)/mggtalk evaluate compare $(BEFORE) $(REPORT))
 
 # torch goes in first and alone: a CPU build that pip finds locally is then kept by what follows.
 $(STAMP): pyproject.toml constraints.txt

@@ -75,6 +75,18 @@ def test_makefile(tmp_path: Path, environment: dict[str, str], short_speech: Pat
     assert (tmp_path / "head.npz").stat().st_mtime == head_made
 
 
+def test_evaluate(
+    tmp_path: Path, environment: dict[str, str], portrait_path: Path, short_speech: Path
+) -> None:
+    short = {**environment, "FRAMES": "4"}
+    finished(tmp_path, short, "bash", EXAMPLES / "06_evaluate.sh", portrait_path, short_speech)
+    for folder in ("before", "after", "peers"):
+        assert (tmp_path / folder / "report.html").stat().st_size > 1000
+    assert (tmp_path / "before/report.json").read_bytes() == (
+        tmp_path / "after/report.json"
+    ).read_bytes()
+
+
 @pytest.mark.parametrize(
     "path",
     sorted(p for p in EXAMPLES.rglob("*") if p.suffix in (".py", ".sh")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,31 +10,49 @@ import typer
 
 from mggtalk_cli.cli import options
 from mggtalk_cli.cli.evaluate_audio import audio
-from mggtalk_cli.cli.results import Row, finish, mean_of, measure_each, print_json, print_table
-from mggtalk_cli.core.output import atomic_path, check_output
+from mggtalk_cli.cli.evaluate_compare import compare
+from mggtalk_cli.cli.evaluate_reenact import FRAMES, Clips, FrameCount, reenact
+from mggtalk_cli.cli.results import finish_report, parse_pairs
 
 if TYPE_CHECKING:
-    from mggtalk_cli.evaluation.reenact import ClipResult
+    from collections.abc import Sequence
 
-FRAMES = 50
+    from mggtalk_cli.cli.progress import Reporter
+    from mggtalk_cli.evaluation.runs import Protocol, Source
 
-Clips = Annotated[
-    list[str], typer.Argument(metavar="CLIP...", help="Clips of one face, or folders of them.")
-]
 Photos = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="Photos of one person, or folders of them.")
 ]
-FrameCount = Annotated[int, typer.Option("--frames", min=2, help="How many frames of each clip.")]
-SheetOut = Annotated[
-    str | None,
-    typer.Option("--output", "-o", metavar="PNG", help="Contact sheet to write."),
+Levels = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--level",
+        min=0,
+        max=1,
+        help="Standard deviation of the noise; repeatable.",
+        show_default="0.05, 0.1, 0.2",
+    ),
+]
+NoiseSeed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise.")]
+Switches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--switch",
+        metavar="NAME",
+        help="Switch off this part only; repeatable; a wrong name is answered by all of them.",
+        show_default="each, one at a time",
+    ),
 ]
 
 
-def reenact(
+def noise(
     ctx: typer.Context,
     clips: Clips,
+    output: options.ReportDir = None,
+    levels: Levels = None,
+    seed: NoiseSeed = 0,
     frames: FrameCount = FRAMES,
+    layout: options.LayoutMode = options.Layout.plain,
     size: options.Size = options.SIZE,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -43,50 +60,40 @@ def reenact(
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Let frame 0 of each clip be driven by the clip; compare with its frames, by PSNR and SSIM."""
-    from mggtalk_cli.evaluation.clips import VIDEO_SUFFIXES, find_files
-    from mggtalk_cli.evaluation.reenact import reenact_clip
+    """Let frame 0 of each clip be driven by the clip with noise on the expression coefficients."""
+    from mggtalk_cli.evaluation.datasets import find_clips
+    from mggtalk_cli.evaluation.noise import LEVELS, noise_protocol
 
-    files = find_files(clips, VIDEO_SUFFIXES)
-    results, failed = measure_each(
-        ctx.obj, files, lambda path: reenact_clip(path, frames=frames, max_side=size)
-    )
-    methods = list(results[0].scores)
-    summary = {
-        "clips": len(results),
-        "won_against": {
-            other: sum(_head(r, methods[0]) > _head(r, other) for r in results)
-            for other in methods[1:]
-        },
-        "mean": {
-            method: {
-                name: mean_of([asdict(r.scores[method])[name] for r in results])
-                for name in asdict(results[0].scores[method])
-            }
-            for method in methods
-        },
-    }
-    if as_json:
-        print_json(results, summary, failed)
-    else:
-        names = ("head_db", "frame_db", "mouth_db", "eyes_db", "ssim", "sharpness")
-        rows: list[Row] = [
-            (r.clip, method, *(asdict(score)[name] for name in names))
-            for r in results
-            for method, score in r.scores.items()
-        ]
-        mean = summary["mean"]
-        rows += [("mean", m, *(mean[m][name] for name in names)) for m in methods]  # type: ignore[index]
-        print_table(("clip", "method", *names), rows)
-        for other in methods[1:]:
-            won = summary["won_against"][other]  # type: ignore[index]
-            typer.echo(f"head PSNR above {other} on {won} of {len(results)} clips")
-    finish(failed)
+    protocol = noise_protocol(levels=levels or LEVELS, seed=seed, frames=frames, max_side=size)
+    _measure(ctx.obj, protocol, find_clips(clips, layout.value), output, as_json=as_json)
+
+
+def ablation(
+    ctx: typer.Context,
+    clips: Clips,
+    output: options.ReportDir = None,
+    switches: Switches = None,
+    frames: FrameCount = FRAMES,
+    layout: options.LayoutMode = options.Layout.plain,
+    size: options.Size = options.SIZE,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Switch parts off one by one, and let frame 0 of each clip be driven by the clip."""
+    from mggtalk_cli.evaluation.ablation import ablation_protocol
+    from mggtalk_cli.evaluation.datasets import find_clips
+
+    protocol = ablation_protocol(switches=switches or (), frames=frames, max_side=size)
+    _measure(ctx.obj, protocol, find_clips(clips, layout.value), output, as_json=as_json)
 
 
 def identity(
     ctx: typer.Context,
     photos: Photos,
+    output: options.ReportDir = None,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
     threads: options.Threads = None,
@@ -97,77 +104,72 @@ def identity(
 ) -> None:
     """Measure how well a head gives its photo back: at rest, and moved by a known warp."""
     from mggtalk_cli import pipeline
-    from mggtalk_cli.evaluation.clips import PHOTO_SUFFIXES, find_files
-    from mggtalk_cli.evaluation.identity import identity_result
+    from mggtalk_cli.evaluation.identity import identity_protocol
 
-    build = pipeline.BuildOptions(size=size, crop=crop.value)
-    files = find_files(photos, PHOTO_SUFFIXES)
-    results, failed = measure_each(ctx.obj, files, lambda path: identity_result(path, build))
-    rows = [asdict(result) for result in results]
-    names = [name for name in rows[0] if name != "photo"]
-    mean = {name: mean_of([row[name] for row in rows]) for name in names}
-    worst = {name: min(row[name] for row in rows) for name in names}
-    if as_json:
-        print_json(results, {"photos": len(rows), "mean": mean, "worst": worst}, failed)
-    else:
-        table: list[Row] = [tuple(row.values()) for row in rows]
-        table += [("mean", *mean.values()), ("worst", *worst.values())]
-        print_table(("photo", *names), table)
-    finish(failed)
+    protocol = identity_protocol(pipeline.BuildOptions(size=size, crop=crop.value))
+    _measure(ctx.obj, protocol, _photo_sources(photos), output, as_json=as_json)
 
 
 def views(
     ctx: typer.Context,
     photos: Photos,
-    output: SheetOut = None,
+    output: options.ReportDir = None,
+    weights: options.Weights = None,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
     threads: options.Threads = None,
     as_json: options.Json = False,
-    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Look at heads from aside, talking and blinking: holes in numbers, the rest as a sheet."""
-    if output is not None:
-        check_output(Path(output), overwrite=overwrite)
-    import numpy as np
-
+    """Look at heads from aside: holes, pose, landmarks and likeness, beside a flat card."""
+    files = parse_pairs(weights)
     from mggtalk_cli import pipeline
-    from mggtalk_cli.core.image import write_png
-    from mggtalk_cli.evaluation.clips import PHOTO_SUFFIXES, find_files
-    from mggtalk_cli.evaluation.views import photo_views
+    from mggtalk_cli.evaluation.networks import open_networks
+    from mggtalk_cli.evaluation.views import views_protocol
 
     build = pipeline.BuildOptions(size=size, crop=crop.value)
-    files = find_files(photos, PHOTO_SUFFIXES)
-    found, failed = measure_each(ctx.obj, files, lambda path: photo_views(path, build))
-    results = [result for photo in found for result in photo.results]
-    opaque = [result.opaque for result in results]
-    if output is not None:
-        with atomic_path(Path(output), overwrite=overwrite) as part, part.open("wb") as file:
-            write_png(file, np.vstack([photo.row for photo in found]))
-        ctx.obj.wrote(output)
-    summary = {"views": len(results), "mean_opaque": mean_of(opaque), "worst_opaque": min(opaque)}
-    if as_json:
-        print_json(results, summary, failed)
-    else:
-        table: list[Row] = [
-            (r.photo, f"{r.yaw_deg:+.0f}", f"{100 * r.opaque:.2f} %", r.holes) for r in results
-        ]
-        table.append(("mean", "", f"{100 * mean_of(opaque):.2f} %", sum(r.holes for r in results)))
-        print_table(("photo", "yaw deg", "opaque", "holes"), table)
-    finish(failed)
+    protocol = views_protocol(build, open_networks(files))
+    _measure(ctx.obj, protocol, _photo_sources(photos), output, as_json=as_json)
+
+
+def _photo_sources(photos: list[str]) -> list[Source]:
+    """Return one source per photo named, or found in the folders named."""
+    from mggtalk_cli.evaluation.clips import PHOTO_SUFFIXES, find_files
+    from mggtalk_cli.evaluation.runs import Source
+
+    return [Source(path.stem, (path,)) for path in find_files(photos, PHOTO_SUFFIXES)]
+
+
+def _measure(
+    reporter: Reporter,
+    protocol: Protocol,
+    sources: Sequence[Source],
+    output: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Run a protocol, write its report, print it."""
+    from mggtalk_cli.evaluation.runs import run_protocol
+
+    report = run_protocol(
+        protocol,
+        sources,
+        directory=None if output is None else Path(output),
+        track=reporter.track,
+        warn=reporter.warn,
+    )
+    finish_report(reporter, report, as_json=as_json, output=output)
 
 
 # Name, function, and the example that ends its help.
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("reenact", reenact, "mggtalk evaluate reenact clips/ --frames 50 --json"),
-    ("audio", audio, "mggtalk evaluate audio clips/ --offsets av_offsets.json"),
-    ("identity", identity, "mggtalk evaluate identity portraits/"),
-    ("views", views, "mggtalk evaluate views portraits/ -o sheet.png"),
+    ("reenact", reenact, "mggtalk evaluate reenact clips/ --frames 50 -o reenact"),
+    ("audio", audio, "mggtalk evaluate audio clips/ --offsets av_offsets.json -o audio"),
+    ("noise", noise, "mggtalk evaluate noise clips/ -o noise"),
+    ("views", views, "mggtalk evaluate views portraits/ -o views"),
+    ("identity", identity, "mggtalk evaluate identity portraits/ -o identity"),
+    ("ablation", ablation, "mggtalk evaluate ablation clips/ -o ablation"),
+    ("compare", compare, "mggtalk evaluate compare before/ after/ --margin head_db=0.05"),
 )
-
-
-def _head(result: ClipResult, method: str) -> float:
-    return result.scores[method].head_db

@@ -1,92 +1,76 @@
-"""What `evaluate` prints: one row per result, medians or means, as a table or as JSON."""
+"""What every `evaluate` command shares: NAME=PATH options, the printed report, the exit code."""
 
 from __future__ import annotations
 
-import json
-import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, is_dataclass
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
-from mggtalk_cli.errors import InputError, MggTalkError
-
 if TYPE_CHECKING:
     from mggtalk_cli.cli.progress import Reporter
+    from mggtalk_cli.evaluation.report import Report
 
 # Some files failed, the others were finished and printed.
 EXIT_PARTLY = 4
 
 _FILE_WIDTH = 140  # columns where no terminal sets them
 
-Result = TypeVar("Result")
-Row = Sequence[object]
 
-
-def measure_each(
-    report: Reporter, files: list[Path], measure: Callable[[Path], Result]
-) -> tuple[list[Result], dict[str, str]]:
-    """Return the results of the files, and the reason for each file that has none.
+def parse_pairs(values: Sequence[str] | None, option: str = "--weights") -> dict[str, Path]:
+    """Return the paths by name of a repeatable NAME=PATH option.
 
     Raises:
-        InputError: not one file could be measured.
+        BadParameter: no name, no path, or a name that is there twice.
     """
-    results, failed = [], {}
-    for path in report.track(files, len(files)):
-        try:
-            results.append(measure(path))
-        except MggTalkError as error:
-            failed[str(path)] = str(error)
-            report.warn(f"{path.name} left out: {error}")
-    if not results:
-        reason = next(iter(failed.values()))
-        raise InputError(f"none of {len(files)} files can be measured; the first one: {reason}")
-    return results, failed
+    pairs: dict[str, Path] = {}
+    for value in values or ():
+        name, equals, path = value.partition("=")
+        name = name.strip()
+        if not (name and equals and path):
+            raise typer.BadParameter(f"{option} {value}: NAME=PATH is expected")
+        if name in pairs:
+            raise typer.BadParameter(f"{option} {value}: {name} is there twice")
+        pairs[name] = Path(path)
+    return pairs
 
 
-def finish(failed: dict[str, str]) -> None:
-    """Exit with `EXIT_PARTLY` where files failed."""
-    if failed:
+def finish_report(
+    reporter: Reporter, report: Report, *, as_json: bool, output: str | None = None
+) -> None:
+    """Print a report, as report.json or as a table, and exit with `EXIT_PARTLY` on failures.
+
+    Args:
+        reporter: told where the report was written.
+        report: what `run_protocol` returned.
+        as_json: print the text of report.json and nothing else.
+        output: the folder it was written to.
+    """
+    if output is not None:
+        reporter.wrote(str(Path(output) / "report.html"))
+    if as_json:
+        from mggtalk_cli.evaluation.report import to_json
+
+        typer.echo(to_json(report), nl=False)
+    else:
+        _print_report(report)
+    if report.failed:
         raise typer.Exit(EXIT_PARTLY)
 
 
-def _finite(values: Iterable[float]) -> list[float]:
-    return [value for value in values if value == value]
+def _print_report(report: Report) -> None:
+    """Print every method's mean, what ours is above it, and a line on who won."""
+    from mggtalk_cli.evaluation import summary
+
+    print_table(summary.headings(report), [row.cells() for row in summary.rows(report)])
+    for line in (*summary.notes(report), *summary.verdict(report)):
+        typer.echo(_printable(line))
 
 
-def mean_of(values: Iterable[float]) -> float:
-    """Return the mean without the NaN; NaN of nothing."""
-    finite = _finite(values)
-    return statistics.fmean(finite) if finite else float("nan")
-
-
-def median_of(values: Iterable[float]) -> float:
-    """Return the median without the NaN; NaN of nothing."""
-    finite = _finite(values)
-    return statistics.median(finite) if finite else float("nan")
-
-
-def print_json(results: object, summary: object, failed: dict[str, str]) -> None:
-    """Print results (dataclasses, lists, dicts) as JSON, in which NaN and infinity are null."""
-
-    def plain(value: Any) -> Any:
-        if is_dataclass(value) and not isinstance(value, type):
-            value = asdict(value)
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        odd = isinstance(value, float) and (value != value or abs(value) == float("inf"))
-        return None if odd else value
-
-    report = {"results": results, "summary": summary, "failed": failed}
-    typer.echo(json.dumps(plain(report), indent=2, allow_nan=False))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print rows under their columns; floats with three decimals."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their columns; where a terminal is too narrow, cells take several lines."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -96,11 +80,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
         console = Console(width=_FILE_WIDTH)
     table = Table(box=None)
     for column in columns:
-        table.add_column(column.replace("_", " "), no_wrap=True)
+        table.add_column(escape(column))
     for row in rows:
-        table.add_row(*(escape(_text(value)) for value in row))
+        table.add_row(*(escape(_printable(cell)) for cell in row))
     console.print(table)
 
 
-def _text(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _printable(text: str) -> str:
+    """Return text with "?" for what stdout cannot take, such as odd bytes of a file name."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

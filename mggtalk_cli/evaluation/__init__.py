@@ -1,6 +1,7 @@
 """Measure the tool on material whose answer is known.
 
-`metrics` and `baselines` know numbers and pictures only. The protocols (`reenact`, `speech`,
-`identity`, `views`) run the pipeline as a user would and score what comes out; each returns frozen
-dataclasses, which `mggtalk evaluate` prints as a table or as JSON.
+`metrics` knows numbers and pictures only, `networks` what needs weights. A protocol (`reenact`,
+`cross`, `audio`, `noise`, `views`, `identity`, `ablation`) says how one source is measured, running
+the pipeline as a user would; `runs` measures all of them and writes a `report`, which `compare`
+sets against another.
 """

@@ -2,12 +2,13 @@
 
 A warp that only displaces points in the image plane, at constant depth, has an exact answer: the
 photo sampled through the inverse of the warp. It tells a render that only reproduces its photo
-(colours tuned for one view) from one that stays right when points move.
+(colours tuned for one view) from one that stays right when points move. Beside it stands the photo
+that does not move.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,9 @@ from mggtalk_cli import deform, drawing, pipeline, splat, tensors
 from mggtalk_cli.core.camera import pixel_grid
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.evaluation import metrics
+from mggtalk_cli.evaluation.labels import film_sheet
+from mggtalk_cli.evaluation.report import OURS, Metric
+from mggtalk_cli.evaluation.runs import Measured, Protocol, Source
 
 # The warp: two sines along each axis, (amplitude, wavelength) in shares of the longer side; at 512
 # px up to 6 px with stretches up to a third, much like a head that talks and turns a little.
@@ -29,18 +33,66 @@ ERODE = 15 / 512
 
 INVERSION_STEPS = 40
 
+REPEAT = "repeat"
+CELL_PX = 256
+ERROR_GAIN = 8  # errors in the sheet are shown this many times as large
+
+METRICS = {
+    "warp_db": Metric(
+        "PSNR of the head moved by a known warp to the photo warped likewise, inside the person",
+        *("higher", "dB", 2),
+    ),
+    "warp_sharpness": Metric("mean gradient over the warped photo's, same pixels", "one"),
+    "frame_db": Metric("PSNR of the head at rest to its photo, whole frame", "higher", "dB", 2),
+    "person_db": Metric("the same, inside the person", "higher", "dB", 2),
+    "ssim": Metric("SSIM of the head at rest to its photo, whole frame", digits=4),
+    "sharpness": Metric("mean gradient over the photo's, inside the person", "one"),
+}
+
 
 @dataclass(frozen=True)
 class IdentityResult:
-    """PSNR in dB of one photo: own state over the frame and inside the person, and warped."""
+    """One photo given back; PSNR in dB, sharpness as a ratio to the truth's gradient.
 
-    photo: str
+    Attributes:
+        warp_db: moved by the known warp, inside the person.
+        warp_sharpness: the same.
+        frame_db: at rest, whole frame.
+        person_db: at rest, inside the person.
+        ssim: at rest, whole frame.
+        sharpness: at rest, inside the person.
+    """
+
+    warp_db: float
+    warp_sharpness: float
     frame_db: float
     person_db: float
-    warp_db: float
+    ssim: float
+    sharpness: float
 
 
-def identity_result(path: Path, options: pipeline.BuildOptions | None = None) -> IdentityResult:
+@dataclass(frozen=True)
+class GivenBack:
+    """A photo, what its head makes of it, and the numbers; pictures are (H, W, 3) 0..1.
+
+    Attributes:
+        photo: as it is framed.
+        own: the head at rest.
+        truth: the photo warped.
+        warped: the head moved by the warp.
+        region: (H, W) bool, where the warped ones are compared.
+        result: the numbers.
+    """
+
+    photo: np.ndarray
+    own: np.ndarray
+    truth: np.ndarray
+    warped: np.ndarray
+    region: np.ndarray
+    result: IdentityResult
+
+
+def given_back(path: Path, options: pipeline.BuildOptions | None = None) -> GivenBack:
     """Return how well the head of one photo gives the photo back.
 
     Raises:
@@ -55,15 +107,59 @@ def identity_result(path: Path, options: pipeline.BuildOptions | None = None) ->
     kernel = np.ones((max(1, round(ERODE * side)),) * 2)
     # Beyond the photo's border nothing is known: the border counts as an edge of the person.
     inside = cv2.erode(matte, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    person = inside > 0.98 * 255
     warped, source = warped_head(head), warp_sources(*matte.shape)
-    truth = _sample(image, source)
+    truth = np.clip(_sample(image, source), 0, 1)
     region = _sample(inside.astype(np.float32), source, cv2.INTER_LINEAR) > 0.98 * 255
-    return IdentityResult(
-        photo=path.stem,
+    result = IdentityResult(
+        warp_db=metrics.psnr(warped, truth, region),
+        warp_sharpness=metrics.sharpness_ratio(warped, truth, region),
         frame_db=metrics.psnr(own, image),
-        person_db=metrics.psnr(own, image, inside > 0.98 * 255),
-        warp_db=metrics.psnr(warped, np.clip(truth, 0, 1), region),
+        person_db=metrics.psnr(own, image, person),
+        ssim=metrics.ssim(own, image),
+        sharpness=metrics.sharpness_ratio(own, image, person),
     )
+    return GivenBack(image, own, truth, warped, region, result)
+
+
+def identity_result(path: Path, options: pipeline.BuildOptions | None = None) -> IdentityResult:
+    """Return the numbers of `given_back`."""
+    return given_back(path, options).result
+
+
+def identity_protocol(build: pipeline.BuildOptions) -> Protocol:
+    """Return the protocol; its sources are photos of one person."""
+
+    def measure(source: Source) -> Measured:
+        found = given_back(source.files[0], build)
+        unmoved = {
+            "warp_db": metrics.psnr(found.photo, found.truth, found.region),
+            "warp_sharpness": metrics.sharpness_ratio(found.photo, found.truth, found.region),
+        }
+        values = {OURS: asdict(found.result), REPEAT: unmoved}
+        return Measured(values, sheet=identity_sheet(found))
+
+    return Protocol(
+        name="identity",
+        settings={"size": build.size, "crop": build.crop},
+        main="warp_db",
+        ours=OURS,
+        others=(REPEAT,),
+        metrics=METRICS,
+        measure=measure,
+    )
+
+
+def identity_sheet(found: GivenBack) -> np.ndarray:
+    """Return photo, head and error (`ERROR_GAIN` times) at rest, and the same three warped."""
+    rows = {}
+    for name, head, truth in (
+        ("at rest", found.own, found.photo),
+        ("warped", found.warped, found.truth),
+    ):
+        pictures = (truth, head, ERROR_GAIN * np.abs(head - truth))
+        rows[name] = [np.uint8(255 * np.clip(picture, 0, 1) + 0.5) for picture in pictures]
+    return film_sheet(rows, CELL_PX)
 
 
 def displacement(xy: np.ndarray, side: int) -> np.ndarray:

@@ -6,41 +6,25 @@ a speaker are pooled, and no shift reaches across the border between two of them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from mggtalk_cli.evaluation import metrics
+from mggtalk_cli.evaluation.metrics.curves import pooled_lag, pooled_r
+
+__all__ = [
+    "amplitude_ratio",
+    "closed_found",
+    "closed_frames",
+    "longest_still",
+    "pooled_lag",
+    "pooled_r",
+    "spread",
+]
 
 # A speaker's lips count as closed at and below this percentile of all his frames. No fixed gap
 # would do: the tracker's zero differs between people by more than a closure is deep.
 CLOSED_PERCENTILE = 8.0
 FOUND_SHARE = 0.2  # predicted lowest share of the frames in speech; chance finds as much
 LEAST_CLOSED = 5  # fewer closed frames say nothing
-
-Pieces = Sequence[np.ndarray]
-
-
-def pooled_r(guess: Pieces, true: Pieces, *, lag: int = 0) -> float:
-    """Return Pearson's r over all pieces where both are finite, `guess` moved `lag` earlier."""
-    first, second = [], []
-    for late, early in zip(guess, true, strict=True):
-        count = max(len(late) - abs(lag), 0)
-        first.append(late[max(lag, 0) :][:count])
-        second.append(early[max(-lag, 0) :][:count])
-    a, b = np.concatenate(first), np.concatenate(second)
-    both = np.isfinite(a) & np.isfinite(b)
-    return metrics.correlation(a[both], b[both])
-
-
-def pooled_lag(guess: Pieces, true: Pieces, max_lag: int) -> tuple[int, float]:
-    """Return by how many samples `guess` is late, and r at that lag; of equals the smallest."""
-    best, best_r = 0, pooled_r(guess, true)
-    for lag in sorted(range(-max_lag, max_lag + 1), key=abs):
-        r = pooled_r(guess, true, lag=lag)
-        if r > best_r + 1e-12 or (np.isnan(best_r) and not np.isnan(r)):
-            best, best_r = lag, r
-    return best, best_r
 
 
 def closed_frames(opening: np.ndarray) -> np.ndarray:

@@ -1,114 +1,201 @@
 """Self-reenactment: frame 0 of a clip is the photo, the clip itself drives it, its frames are true.
 
-Ours runs through the pipeline as a user's would (--crop none). "repeat" shows frame 0 all the time,
-"warp" is the 2D landmark warp. Frame 0 is not scored: repeating it is perfect there.
+Ours runs through the pipeline as a user's would (--crop none). Beside it stand frame 0 repeated,
+its 2D warp by the true landmarks, the controls that expose blur (see `controls`), and the frames of
+other programs. Frame 0 is not scored: repeating it is perfect there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from mggtalk_cli import pipeline
-from mggtalk_cli.core.landmark_groups import EYES, LIPS
-from mggtalk_cli.evaluation import metrics
+from mggtalk_cli.evaluation import controls, fidelity, motion_scores, perception
 from mggtalk_cli.evaluation.baselines import LandmarkWarp
-from mggtalk_cli.evaluation.clips import outline_mask, read_frames, true_heads
+from mggtalk_cli.evaluation.clips import Track, TrueClip, read_clip, track_faces
+from mggtalk_cli.evaluation.fidelity import Yardstick
+from mggtalk_cli.evaluation.labels import film_sheet
+from mggtalk_cli.evaluation.metrics import distribution_scores, still_pixels
+from mggtalk_cli.evaluation.networks import Networks
+from mggtalk_cli.evaluation.peers import check_peers, peer_files, read_peer, write_frames
+from mggtalk_cli.evaluation.regions import REGIONS
+from mggtalk_cli.evaluation.report import OURS, Metric
+from mggtalk_cli.evaluation.runs import Measured, Protocol, Source
 
 FRAMES, FPS, MAX_SIDE = 50, 25.0, 512
 
-OURS = "ours"
+TRUTH, REPEAT, WARP, AVERAGE, BLUR = "truth", "repeat", "warp", "average", "blur"
+CONTROLS = (AVERAGE, BLUR)  # made of other methods' frames: their faces are not tracked
+METHODS = (OURS, REPEAT, WARP, *CONTROLS)
 
-
-@dataclass(frozen=True)
-class Scores:
-    """How close the frames of one method are to the true ones.
-
-    Every PSNR is that of the squared error pooled over the frames: a frame that a method happens
-    to get exactly does not count for infinitely much.
-
-    Attributes:
-        head_db: PSNR over the head mask (see `clips.head_mask`).
-        frame_db: PSNR over whole frames.
-        mouth_db: PSNR within the hull of the true lips.
-        eyes_db: PSNR within the hulls of the true eyes.
-        head_mean_db: mean over the frames of their head PSNR; infinite where one frame is exact.
-        ssim: mean SSIM of whole frames.
-        sharpness: mean gradient within the head relative to the truth's.
-    """
-
-    head_db: float
-    frame_db: float
-    mouth_db: float
-    eyes_db: float
-    head_mean_db: float
-    ssim: float
-    sharpness: float
-
-
-@dataclass(frozen=True)
-class ClipResult:
-    """Scores of every method on one clip; the methods' order is that of the table."""
-
-    clip: str
-    width: int
-    height: int
-    frames: int
-    scores: dict[str, Scores]
-
-    @property
-    def gain_db(self) -> float:
-        """Head PSNR of ours above repeating frame 0, dB."""
-        return self.scores[OURS].head_db - self.scores["repeat"].head_db
-
+SHEET_FRAMES = 6
+# Differences this large (of 1) are the brightest in an error map.
+MAP_RANGE = 0.25
 
 Driving = Callable[[pipeline.Drive], pipeline.Drive]
+Films = dict[str, list[np.ndarray]]  # method -> frames (H, W, 3) uint8, frame 0 included
+Table = dict[str, dict[str, float]]  # method -> metric -> number
 
 
-def reenact_clip(
-    path: Path,
-    *,
-    frames: int = FRAMES,
-    fps: float = FPS,
-    max_side: int = MAX_SIDE,
-    change: Driving | None = None,
-) -> ClipResult:
-    """Return the scores of one clip.
+@dataclass(frozen=True)
+class ReenactOptions:
+    """What a run of the protocol looks like.
+
+    Attributes:
+        frames: how many of each clip's first frames are used; the first one is the photo.
+        fps: rate at which clips are read.
+        max_side: larger clips are scaled down to this longer side, px.
+        peers: folders of other programs' frames by name.
+        kept: folder that every method's frames are written to, None to write none.
+    """
+
+    frames: int = FRAMES
+    fps: float = FPS
+    max_side: int = MAX_SIDE
+    peers: Mapping[str, Path] = field(default_factory=dict)
+    kept: Path | None = None
+
+
+def reenact_protocol(options: ReenactOptions, networks: Networks) -> Protocol:
+    """Return the protocol; its sources are those of `with_peers`.
 
     Args:
-        path: the clip.
-        frames: how many of its first frames are used; the first one is the photo.
-        fps: rate at which it is read.
-        max_side: larger clips are scaled down to this longer side, px.
-        change: changes the driver before it is used, to find out what a part of it does.
+        options: what is done.
+        networks: for the metrics that need weights.
 
     Raises:
-        InputError: unreadable, too short, or no face in the first frame.
+        InputError: another program's name or folder cannot be used.
     """
-    truth = read_frames(path, frames, max_side=max_side, fps=fps)
-    points, heads = true_heads(truth, fps=fps)
-    warp = LandmarkWarp(truth[0], points[0])
-    methods: dict[str, Iterator[np.ndarray]] = {
-        OURS: reenacted(truth[0], path, fps=fps, change=change),
-        "repeat": iter([truth[0]] * frames),
-        "warp": (warp.to(p) for p in points),
+    check_peers(options.peers, (TRUTH, *METHODS))
+    settings = {
+        "frames": options.frames,
+        "fps": options.fps,
+        "max_side": options.max_side,
+        "driving": "relative",
+        "softest": controls.SOFTEST,
+        "keep_frames": options.kept is not None,
+        **networks.settings,
     }
-    scores = {
-        name: score(list(islice(images, frames)), truth, points, heads)
-        for name, images in methods.items()
+    return Protocol(
+        name="reenact",
+        settings=settings,
+        main="head_db",
+        ours=OURS,
+        others=(*METHODS[1:], *options.peers),
+        metrics=reenact_metrics(networks),
+        measure=lambda source: measure_clip(source, options, networks),
+        left_out=perception.left_out(networks),
+        overall=distribution_scores if networks.features is not None else None,
+    )
+
+
+def with_peers(clip: Source, options: ReenactOptions) -> Source:
+    """Return a clip together with what other programs made of it.
+
+    Raises:
+        InputError: another program has no frames of it.
+    """
+    others = {name: peer_files(name, path, clip.name) for name, path in options.peers.items()}
+    files = [path for found in others.values() for path in found[: options.frames]]
+    return Source(clip.name, (clip.files[0], *files), others)
+
+
+def measure_clip(source: Source, options: ReenactOptions, networks: Networks) -> Measured:
+    """Return the numbers of every method on one clip.
+
+    Raises:
+        InputError: unreadable, too short, no face in the first frame, or another program's frames
+            are too few or of another size.
+    """
+    clip = read_clip(source.files[0], options.frames, max_side=options.max_side, fps=options.fps)
+    yard = Yardstick.of(clip)
+    others: Films = {}
+    for name, files in (source.detail or {}).items():
+        others[name] = read_peer(files, options.frames, fps=options.fps)
+        yard.check(others[name], f"--method {name}, {source.name}")
+    films = {**own_films(clip, yard), **others}
+    if options.kept is not None:
+        write_frames(options.kept / source.name, {TRUTH: clip.frames, **films})
+    tracks = {n: track_of(n, images, clip) for n, images in films.items() if n not in CONTROLS}
+    scores = {name: yard.scores(images) for name, images in films.items()}
+    tables = (
+        {name: score.values for name, score in scores.items()},
+        equal_scores(films, yard, {n: s.values["head_sharpness"] for n, s in scores.items()}),
+        motion_table(films, tracks, clip),
+        {name: perception.closeness(i, clip.frames, networks) for name, i in films.items()},
+        likeness_table(films, tracks, clip, networks),
+    )
+    kinds = scores[OURS].curves
+    curves = {kind: {n: s.curves[kind] for n, s in scores.items()} for kind in kinds}
+    curves["opening"] = motion_scores.openings({TRUTH: clip.track, **tracks})
+    features = perception.features({TRUTH: clip.frames, **films}, networks)
+    return Measured(merged(films, tables), curves, contact_sheet(films, clip), features)
+
+
+def motion_table(films: Films, tracks: Mapping[str, Track], clip: TrueClip) -> Table:
+    """Return how the face of every method moves, and how calm its frames are."""
+    still = still_pixels(clip.frames[1:])
+    table: Table = {}
+    for name, images in films.items():
+        track = tracks.get(name)
+        table[name] = {} if track is None else motion_scores.against_truth(track, clip)
+        table[name] |= motion_scores.steadiness(images, track, clip, still)
+    return table
+
+
+def likeness_table(
+    films: Films, tracks: Mapping[str, Track], clip: TrueClip, networks: Networks
+) -> Table:
+    """Return whether it is still the same person; the controls' faces are where ours are."""
+    likeness = perception.Likeness(clip.frames, clip.track, networks)
+    return {n: likeness.scores(images, tracks.get(n, tracks[OURS])) for n, images in films.items()}
+
+
+def merged(methods: Iterable[str], tables: Iterable[Mapping[str, Mapping[str, float]]]) -> Table:
+    """Return one table of the numbers in all of them."""
+    found: Table = {name: {} for name in methods}
+    for table in tables:
+        for name, values in table.items():
+            found[name] |= values
+    return found
+
+
+def own_films(clip: TrueClip, yard: Yardstick) -> Films:
+    """Return the frames of ours, of the baselines and of the controls."""
+    count = len(clip.frames)
+    warp = LandmarkWarp(clip.frames[0], clip.track.points[0])
+    ours = list(islice(reenacted(clip.frames[0], clip.path, fps=clip.fps), count))
+    warped = [warp.to(points) for points in clip.track.held()]
+    yard.check(ours, f"{clip.path.name} driven by itself")
+    averaged = [controls.average(a, b) for a, b in zip(ours, warped, strict=True)]
+    sharpness = [yard.head_sharpness(images) for images in (averaged, ours)]
+    sigma = controls.matching_sigma(ours[1:], clip.heads[1:], controls.share(*sharpness))
+    return {
+        OURS: ours,
+        REPEAT: [clip.frames[0]] * count,
+        WARP: warped,
+        AVERAGE: averaged,
+        BLUR: [controls.blurred(image, sigma) for image in ours],
     }
-    height, width = truth[0].shape[:2]
-    return ClipResult(path.stem, width, height, frames, scores)
 
 
 def reenacted(
     photo: np.ndarray, clip: Path, *, fps: float = FPS, change: Driving | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the photo (H, W, 3) uint8 driven by a clip, in the photo's own framing."""
+    """Yield the photo (H, W, 3) uint8 driven by a clip, in the photo's own framing.
+
+    Args:
+        photo: the source.
+        clip: the driver.
+        fps: rate at which the clip is read.
+        change: changes the driver before it is used, to find out what a part of it does.
+    """
     options = pipeline.BuildOptions(size=max(photo.shape[:2]), crop="none")
     head = pipeline.build_head(photo, options)
     driver = pipeline.drive(str(clip), fps=fps)
@@ -118,42 +205,67 @@ def reenacted(
         yield frame.image
 
 
-def score(
-    images: list[np.ndarray],
-    truth: list[np.ndarray],
-    points: list[np.ndarray],
-    heads: list[np.ndarray],
-) -> Scores:
-    """Return the scores of frames 1.. of one method.
+def equal_scores(films: Films, yard: Yardstick, sharpness: Mapping[str, float]) -> Table:
+    """Return the PSNR of every method once all are blurred to the sharpness of the softest one.
 
     Args:
-        images: uint8 (H, W, 3) frames, the first of them frame 0.
-        truth: the true frames.
-        points: landmarks of the true frames, px.
-        heads: head masks of the true frames.
+        films: the methods' frames.
+        yard: the true clip.
+        sharpness: their head sharpness.
     """
-    shape = truth[0].shape[:2]
-    errors: dict[str, list[float]] = {"head": [], "frame": [], "mouth": [], "eyes": []}
-    similarity, sharpness = [], []
-    for image, true, place, head in list(zip(images, truth, points, heads, strict=True))[1:]:
-        a, b = image.astype(np.float32) / 255, true.astype(np.float32) / 255
-        eyes = np.array(EYES)
-        right = tuple(eyes[place[eyes, 0] < np.median(place[eyes, 0])])
-        left = tuple(set(EYES) - set(right))
-        both = outline_mask(place, right, shape) | outline_mask(place, left, shape)
-        masks = {"head": head, "frame": None, "mouth": outline_mask(place, LIPS, shape)}
-        for name, mask in {**masks, "eyes": both}.items():
-            errors[name].append(metrics.mean_squared_error(a, b, mask))
-        similarity.append(metrics.ssim(a, b))
-        sharpness.append(metrics.sharpness_ratio(a, b, head))
-    pooled = {name: metrics.psnr_of_error(float(np.nanmean(e))) for name, e in errors.items()}
-    each = [metrics.psnr_of_error(e) for e in errors["head"]]
-    return Scores(
-        head_db=pooled["head"],
-        frame_db=pooled["frame"],
-        mouth_db=pooled["mouth"],
-        eyes_db=pooled["eyes"],
-        head_mean_db=float(np.mean(each)),
-        ssim=float(np.mean(similarity)),
-        sharpness=float(np.mean(sharpness)),
+    target = controls.common_sharpness(list(sharpness.values()))
+    table: Table = {}
+    for name, images in films.items():
+        if not sharpness[name] >= target:
+            continue  # softer than what the others are blurred to: nothing to be compared with
+        kept = controls.share(target, sharpness[name])
+        sigma = controls.matching_sigma(images[1:], yard.heads[1:], kept)
+        soft = [controls.blurred(image, sigma) for image in images]
+        errors = yard.errors(soft)
+        table[name] = {f"{r}_db_equal": fidelity.pooled_psnr(e) for r, e in errors.items()}
+        table[name] |= {"sharpness_equal": yard.head_sharpness(soft), "blur_px": sigma}
+    return table
+
+
+def track_of(name: str, images: list[np.ndarray], clip: TrueClip) -> Track:
+    """Return the face in a method's frames."""
+    if name == REPEAT:
+        return clip.track.repeated(len(images))
+    return track_faces(images, fps=clip.fps)
+
+
+def contact_sheet(films: Films, clip: TrueClip) -> np.ndarray:
+    """Return truth, methods, and the errors of ours and of the warp in some frames, (h, w, 3)."""
+    chosen = fidelity.spread_frames(len(clip.frames), SHEET_FRAMES)
+    shown = {TRUTH: clip.frames, **{n: i for n, i in films.items() if n not in CONTROLS}}
+    rows = {name: [images[i] for i in chosen] for name, images in shown.items()}
+    for name in (OURS, WARP):
+        rows[f"error of {name}"] = [error_map(films[name][i], clip.frames[i]) for i in chosen]
+    return film_sheet(rows)
+
+
+def error_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) uint8: mean |difference| of the colours, black 0, bright `MAP_RANGE`."""
+    error = cv2.absdiff(image, truth).mean(-1) / (255 * MAP_RANGE)
+    level = np.rint(255 * error.clip(0, 1)).astype(np.uint8)
+    return np.ascontiguousarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1])
+
+
+def reenact_metrics(networks: Networks) -> dict[str, Metric]:
+    """Return how the protocol's numbers are to be read."""
+    equal = (
+        "after every method was blurred to the head sharpness of the clip's softest one; those "
+        f"below {controls.SOFTEST:g} are left out"
     )
+    found = fidelity.frame_metrics()
+    found |= {
+        f"{name}_db_equal": Metric(f"{name}_db {equal}", "higher", "dB", 2) for name in REGIONS
+    }
+    found["sharpness_equal"] = Metric(f"head_sharpness {equal}", "none")
+    found["blur_px"] = Metric("sigma of the Gaussian that blurred it so far", "none", "px", 2)
+    return {
+        **found,
+        **motion_scores.truth_metrics(),
+        **motion_scores.steadiness_metrics(),
+        **perception.truth_metrics(networks),
+    }

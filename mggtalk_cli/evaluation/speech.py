@@ -8,7 +8,7 @@ be compared with: there, chatter in pauses and a mouth that is stuck are looked 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -48,6 +48,7 @@ class ClipMouth:
         predicted: the mouth by each variant, NaN where the clip has no sound.
         speaking: (n,) bool, within speech.
         silent: (n,) bool, well within silence.
+        points: (n, 468, 3) float32 landmarks px, NaN where no face was found.
     """
 
     path: Path
@@ -56,11 +57,12 @@ class ClipMouth:
     predicted: dict[str, MouthCurves]
     speaking: np.ndarray
     silent: np.ndarray
+    points: np.ndarray
 
     @property
     def speaker(self) -> str:
         """The file name up to the last _NN."""
-        return _NUMBER.sub("", self.path.stem)
+        return speaker_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,15 @@ class SoundResult:
 # ---------------------------------------------------------------- clips
 
 
+def speaker_of(path: Path) -> str:
+    """Return who talks in a clip: its name up to the last _NN.
+
+    >>> speaker_of(Path("clips/ann_lee_02.mp4"))
+    'ann_lee'
+    """
+    return _NUMBER.sub("", path.stem)
+
+
 def clip_mouth(path: Path, *, offset: float = 0, seconds: float = SECONDS) -> ClipMouth:
     """Return the tracked mouth of a clip beside that of every variant.
 
@@ -138,16 +149,18 @@ def clip_mouth(path: Path, *, offset: float = 0, seconds: float = SECONDS) -> Cl
     if not VideoReader(path).has_audio:
         raise InputError(f"{path} has no sound: audio is scored on clips of people who talk")
     reader = VideoReader(path, fps=FPS)
-    tracked = track_mouth(islice(reader, round(seconds * FPS)), reader.size)
+    frames = islice(reader, round(seconds * FPS))
+    points = np.array([place for _, place in tracked(frames, reader.size)])
+    mouth = mouth_of(points)
     audio = AudioFile(path)
-    heard = np.arange(len(tracked.opening)) + offset
+    heard = np.arange(len(points)) + offset
     # Sound that is late is still needed after the last frame, with a frame to interpolate to.
-    wanted = len(tracked.opening) + max(int(np.ceil(offset)), 0) + 1
+    wanted = len(points) + max(int(np.ceil(offset)), 0) + 1
     predicted = {
         variant: at_frames(predicted_mouth(audio, variant, wanted), heard) for variant in variants()
     }
     speaking, silent = voice_at(voice_track(audio), heard)
-    return ClipMouth(path, offset, tracked, predicted, speaking, silent)
+    return ClipMouth(path, offset, mouth, predicted, speaking, silent, points)
 
 
 def variants() -> list[str]:
@@ -156,16 +169,23 @@ def variants() -> list[str]:
     return [motion.DEFAULT_VARIANT, *others]
 
 
-def track_mouth(frames: Iterable[np.ndarray], size: tuple[int, int]) -> MouthCurves:
-    """Return the mouth in frames (H, W, 3) at 25 fps, NaN where no face is.
+def tracked(
+    frames: Iterable[np.ndarray], size: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield every frame (H, W, 3) at 25 fps and its landmarks (468, 3) px, NaN without a face."""
+    tracker = face.FaceTracker(size, fps=FPS)
+    nobody = np.full((468, 3), np.nan, np.float32)
+    for frame in frames:
+        seen = tracker.update(frame)
+        yield frame, nobody if seen is None else seen.points[:468]
+
+
+def mouth_of(points: np.ndarray) -> MouthCurves:
+    """Return the mouth of landmarks (n, 468, 3).
 
     Raises:
         InputError: no face at all.
     """
-    tracker = face.FaceTracker(size, fps=FPS)
-    nobody = np.full((468, 3), np.nan, np.float32)
-    seen = (tracker.update(frame) for frame in frames)
-    points = np.array([nobody if one is None else one.points[:468] for one in seen])
     if not len(points) or np.isnan(points).all():
         raise InputError(f"no face in {len(points)} frames")
     return mouth_curves(points)

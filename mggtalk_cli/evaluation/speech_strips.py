@@ -7,7 +7,7 @@ decoder: rough, but right enough to see what the mouth was asked for.
 from __future__ import annotations
 
 import importlib.util
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,14 +47,12 @@ def sentence(sound: Path, *, seconds: float = SECONDS) -> Sentence:
     if importlib.util.find_spec("pocketsphinx") is None:
         raise BackendError("strips need pocketsphinx for the phones: pip install pocketsphinx")
     audio = AudioFile(sound)
-    phones = [
-        phone
-        for phone in decode_phones(audio.blocks_16k_mono(), Voice([voice_track(audio)]))
-        if phone.name != SILENCE and phone.end_s < seconds
-    ]
+    decoded = decode_phones(audio.blocks_16k_mono(), Voice([voice_track(audio)]))
+    heard = takewhile(lambda phone: phone.end_s < seconds, decoded)
+    shown = fullest([phone for phone in heard if phone.name != SILENCE])
     return Sentence(
-        [phone.name for phone in fullest(phones)],
-        [int((phone.start_s + phone.end_s) / 2 * FPS) for phone in fullest(phones)],
+        [phone.name for phone in shown],
+        [int((phone.start_s + phone.end_s) / 2 * FPS) for phone in shown],
     )
 
 

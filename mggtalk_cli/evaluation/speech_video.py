@@ -7,9 +7,9 @@ and, where the sound has a picture, the mouth of the person who said it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,20 +19,30 @@ from mggtalk_cli import pipeline
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.core.expression import FaceState
-from mggtalk_cli.core.image import read_photo
+from mggtalk_cli.core.image import fit_longer_side
 from mggtalk_cli.core.mouth import MouthCurves
+from mggtalk_cli.core.video import VideoReader
 from mggtalk_cli.driver import Moment, drive_audio
+from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation import mouth_scores as scores
 from mggtalk_cli.evaluation import speech_strips as strips
+from mggtalk_cli.evaluation.mouth_crops import MouthCutter
+from mggtalk_cli.evaluation.mouth_crops import mouth_scores as crop_scores
 from mggtalk_cli.evaluation.speech import (
     FPS,
     MAX_LAG,
     SECONDS,
     ClipMouth,
     at_frames,
+    mouth_of,
     states_mouth,
-    track_mouth,
+    tracked,
 )
+from mggtalk_cli.motion import SpeechStyle
+
+# What the head does: move as a talker's, or stay as in the photo; factors on its motion.
+FREE, FIXED = "free", "fixed"
+HEAD_SCALE = {FREE: 1.0, FIXED: 0.0}
 
 
 @dataclass(frozen=True)
@@ -78,15 +88,50 @@ class SpokenVideo:
         asked: the mean face's mouth in the motion that was asked for.
         seen: the mouth tracked in the finished frames, NaN where no face was found.
         pictures: some of the frames, (H, W, 3) uint8, by index.
+        mouths: the mouth of every frame, see `mouth_crops`; empty where nobody cuts.
     """
 
     asked: MouthCurves
     seen: MouthCurves
     pictures: dict[int, np.ndarray]
+    mouths: list[np.ndarray | None] = field(default_factory=list)
+
+
+def style_of(pose: str) -> SpeechStyle:
+    """Return how somebody talks whose head is "free" to move, or "fixed" as in the photo."""
+    return SpeechStyle(head_scale=HEAD_SCALE[pose])
+
+
+def spoken_frames(
+    head: Artifact, sound: Path, *, pose: str = FREE, states: list[FaceState] | None = None
+) -> pipeline.Video:
+    """Return the film at 25 fps of a head that speaks.
+
+    Args:
+        head: a head artifact.
+        sound: any file with speech in it.
+        pose: a key of `HEAD_SCALE`.
+        states: gets the motion that is asked for, frame by frame.
+    """
+    speech = drive_audio(AudioFile(sound), fps=FPS, style=style_of(pose))
+
+    def noted(moments: Iterable[Moment]) -> Iterator[Moment]:
+        for moment in moments:
+            if states is not None:
+                states.append(moment.state)
+            yield moment
+
+    return pipeline.animate(head, replace(speech, moments=noted(speech.moments)))
 
 
 def spoken_video(
-    head: Artifact, sound: Path, *, seconds: float = SECONDS, keep: Container[int] = ()
+    head: Artifact,
+    sound: Path,
+    *,
+    seconds: float = SECONDS,
+    pose: str = FREE,
+    keep: Container[int] = (),
+    cutter: MouthCutter | None = None,
 ) -> SpokenVideo:
     """Return the mouth asked for and the one in the finished frames of a head that speaks.
 
@@ -94,29 +139,27 @@ def spoken_video(
         head: a head artifact.
         sound: any file with speech in it.
         seconds: how much of its beginning is used.
+        pose: a key of `HEAD_SCALE`.
         keep: indices of the frames to hand back.
+        cutter: cuts the mouth out of every frame.
 
     Raises:
         InputError: no sound, or no face in the frames.
     """
     states: list[FaceState] = []
     pictures: dict[int, np.ndarray] = {}
-    speech = drive_audio(AudioFile(sound), fps=FPS)
-
-    def asked(moments: Iterable[Moment]) -> Iterator[Moment]:
-        for moment in moments:
-            states.append(moment.state)
-            yield moment
-
-    def shown(video: pipeline.Video) -> Iterator[np.ndarray]:
-        for index, frame in enumerate(islice(video.frames, round(seconds * FPS))):
-            if index in keep:
-                pictures[index] = frame.image
-            yield frame.image
-
-    video = pipeline.animate(head, replace(speech, moments=asked(speech.moments)))
-    seen = track_mouth(shown(video), (video.width, video.height))
-    return SpokenVideo(states_mouth(states[: len(seen.opening)]), seen, pictures)
+    mouths: list[np.ndarray | None] = []
+    places: list[np.ndarray] = []
+    video = spoken_frames(head, sound, pose=pose, states=states)
+    images = (frame.image for frame in islice(video.frames, round(seconds * FPS)))
+    for index, (image, points) in enumerate(tracked(images, (video.width, video.height))):
+        places.append(points)
+        if index in keep:
+            pictures[index] = image
+        if cutter is not None:
+            mouths.append(cutter.cut(image, points))
+    seen = mouth_of(np.array(places))
+    return SpokenVideo(states_mouth(states[: len(places)]), seen, pictures, mouths)
 
 
 def video_result(portrait: str, video: SpokenVideo, talk: Talk) -> VideoResult:
@@ -151,9 +194,6 @@ def _speaker_r(curves: MouthCurves, clip: ClipMouth | None) -> tuple[float, floa
     return opening, width
 
 
-# ---------------------------------------------------------------- portraits x talks
-
-
 class Talk(NamedTuple):
     """What is said: a file, its clip where it has a picture, and the stretch shown in strips."""
 
@@ -162,40 +202,76 @@ class Talk(NamedTuple):
     shown: strips.Sentence | None = None
 
 
+def strip_sheet(name: str, video: SpokenVideo, talk: Talk) -> np.ndarray | None:
+    """Return mouths beside phones (H, W, 3) uint8: the speaker's and those of a photo's film."""
+    if talk.shown is None:
+        return None
+    frames = talk.shown.frames
+    rows = [strips.heading(talk.path.stem, talk.shown.phones)]
+    if talk.clip is not None:
+        own = [round(frame - talk.clip.offset) for frame in frames]
+        rows.append(strips.strip("the speaker", strips.clip_pictures(talk.path, own), own))
+    return np.vstack([*rows, strips.strip(name, video.pictures, frames)])
+
+
+# ---------------------------------------------------------------- frame 0 says its own sound
+
+
 @dataclass(frozen=True)
-class PortraitTalks:
-    """One photo that said everything: the numbers and, if wanted, one strip per talk."""
+class TrueMouths:
+    """The mouths of a clip as they would lie in its frame 0.
 
-    results: list[VideoResult]
-    rows: list[np.ndarray]
+    Attributes:
+        photo: (H, W, 3) uint8, frame 0.
+        cutter: cuts mouths as they are here.
+        mouths: of every frame, None without a face.
+    """
+
+    photo: np.ndarray
+    cutter: MouthCutter
+    mouths: list[np.ndarray | None]
 
 
-def portrait_talks(
-    photo: Path, talks: Sequence[Talk], build: pipeline.BuildOptions, *, seconds: float = SECONDS
-) -> PortraitTalks:
-    """Return the measurements of one photo that says everything.
+def true_mouths(clip: ClipMouth, *, max_side: int = 512) -> TrueMouths:
+    """Return the mouths of a clip at 25 fps.
+
+    Args:
+        clip: a clip of one face.
+        max_side: larger clips are scaled down to this longer side, px.
 
     Raises:
-        InputError: unreadable, or no face in the photo or in its video.
+        InputError: no face in frame 0, which has to serve as the photo.
     """
-    head = pipeline.build_head(read_photo(photo), build)
-    done = PortraitTalks([], [])
-    for talk in talks:
-        frames = [] if talk.shown is None else talk.shown.frames
-        video = spoken_video(head, talk.path, seconds=seconds, keep=frames)
-        done.results.append(video_result(photo.stem, video, talk))
-        done.rows.append(strips.strip(photo.stem, video.pictures, frames))
-    return done
+    if not np.isfinite(clip.points[0]).all():
+        raise InputError(f"{clip.path.name}: no face in frame 0, which has to serve as the photo")
+    reader = VideoReader(clip.path, fps=FPS)
+    side = min(max(reader.size), max_side)
+    frames = (fit_longer_side(frame, side) for frame in reader)
+    first = next(frames)
+    cutter = MouthCutter(first.points(clip.points[0, :, :2]))
+    # A clip's frames may outnumber those that were tracked.
+    seen = zip(chain([first], frames), clip.points, strict=False)
+    mouths = [cutter.cut(frame.image, frame.points(place[:, :2])) for frame, place in seen]
+    return TrueMouths(first.image, cutter, mouths)
 
 
-def strip_sheet(talks: Sequence[Talk], portraits: Sequence[PortraitTalks]) -> np.ndarray:
-    """Return a picture (H, W, 3) uint8: per talk its phones, the speaker, and every portrait."""
-    rows = []
-    for index, talk in enumerate(talks):
-        shown = talk.shown or strips.Sentence([], [])
-        rows.append(strips.heading(talk.path.stem, shown.phones))
-        if talk.clip is not None:
-            own = [round(frame - talk.clip.offset) for frame in shown.frames]
-            rows.append(strips.strip("the speaker", strips.clip_pictures(talk.path, own), own))
-        rows += [portrait.rows[index] for portrait in portraits]
-    return np.vstack(rows)
+def own_mouth_scores(video: SpokenVideo, true: TrueMouths, offset: float) -> dict[str, float]:
+    """Return the numbers of `mouth_scores` for frame 0 that says its own sound.
+
+    Args:
+        video: the film; frame i says what is heard then.
+        true: the clip.
+        offset: frames by which the clip's sound is late.
+    """
+    late = round(offset)
+    pairs = [
+        (video.mouths[index + late], mouth)
+        for index, mouth in enumerate(true.mouths)
+        if index and 0 <= index + late < len(video.mouths)
+    ]
+    return crop_scores([film for film, _ in pairs], [mouth for _, mouth in pairs])
+
+
+def repeated_mouth_scores(true: TrueMouths) -> dict[str, float]:
+    """Return the same numbers for frame 0 that stays as it is."""
+    return crop_scores([true.mouths[0]] * (len(true.mouths) - 1), true.mouths[1:])

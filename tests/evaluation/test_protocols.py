@@ -1,9 +1,10 @@
-"""Protocols end to end on the example photo, and their numbers on made-up pictures."""
+"""`evaluate identity` and `evaluate views`: the example photo, and known answers."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,56 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mggtalk_cli.core.camera import pixel_grid
-from mggtalk_cli.errors import InputError
-from mggtalk_cli.evaluation import clips, identity, reenact, views
+from mggtalk_cli.cli.evaluate import COMMANDS
+from mggtalk_cli.core.camera import Camera, pixel_grid
+from mggtalk_cli.core.rotation import matrix_from_angles
+from mggtalk_cli.drawing import RenderOptions, view_matrix
+from mggtalk_cli.evaluation import identity, labels, views
+from mggtalk_cli.evaluation.networks import Networks
+from mggtalk_cli.evaluation.report import read_report
+from mggtalk_cli.evaluation.runs import Source
+from mggtalk_cli.pipeline import BuildOptions
 
 Run = Callable[..., Any]
 
 
-def test_a_sliding_head_beats_the_repeated_frame(run: Run, sliding_clip: Path) -> None:
-    result = run("evaluate", "reenact", sliding_clip, "--frames", "6", "--json")
-    assert result.exit_code == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert report["summary"]["won_against"]["repeat"] == 1
-    [clip] = report["results"]
-    assert clip["frames"] == 6
-    assert set(clip["scores"]) == {"ours", "repeat", "warp"}
-
-
-def test_true_frames_score_perfectly() -> None:
-    rng = np.random.default_rng(0)
-    frames = list(rng.integers(0, 255, (3, 64, 64, 3), np.uint8))
-    points = [np.c_[rng.uniform(5, 60, (478, 2)), np.zeros(478)]] * 3
-    heads = [np.ones((64, 64), bool)] * 3
-    scores = reenact.score(frames, frames, points, heads)
-    assert scores.head_db == scores.frame_db == scores.mouth_db == math.inf
-    assert scores.ssim == pytest.approx(1)
-    assert scores.sharpness == pytest.approx(1)
-
-
-def test_the_head_ends_at_the_chin() -> None:
-    face = np.array([[40.0, 30, 0], [60, 60, 0]])
-    mask = clips.head_mask(np.ones((100, 100)), face)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    assert (rows[0], rows[-1]) == (18, 61)
-    assert (columns[0], columns[-1]) == (34, 65)
-    assert not clips.head_mask(np.zeros((100, 100)), face).any()
-
-
-def test_one_bad_clip_of_two_is_reported(run: Run, sliding_clip: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"no film")
-    result = run("evaluate", "reenact", sliding_clip, bad, "--frames", "3", "--json")
-    assert result.exit_code == 4
-    report = json.loads(result.stdout)
-    assert len(report["results"]) == 1
-    assert "bad.mp4" in next(iter(report["failed"]))
-
-
-def test_a_short_clip_says_how_many_frames_it_has(sliding_clip: Path) -> None:
-    with pytest.raises(InputError, match="has 6 frames"):
-        clips.read_frames(sliding_clip, 7, max_side=512, fps=25)
+@pytest.mark.parametrize(("name", "example"), [(name, example) for name, _, example in COMMANDS])
+def test_help_ends_with_an_example(run: Run, name: str, example: str) -> None:
+    text = " ".join(run("evaluate", name, "--help").stdout.split())
+    assert text.endswith(f"Example: {example}")
 
 
 def test_nothing_to_measure(run: Run, tmp_path: Path) -> None:
@@ -73,19 +41,55 @@ def test_nothing_to_measure(run: Run, tmp_path: Path) -> None:
     assert "does not exist" in missing.stderr
 
 
-def test_the_example_photo_is_given_back(portrait_path: Path) -> None:
-    from mggtalk_cli.pipeline import BuildOptions
+# ---------------------------------------------------------------- identity
 
-    result = identity.identity_result(portrait_path, BuildOptions(size=256))
-    assert result.frame_db > 30
-    assert result.person_db > 32
-    assert result.warp_db > 26
+
+def test_the_example_photo_is_given_back(portrait_path: Path) -> None:
+    protocol = identity.identity_protocol(BuildOptions(size=256))
+    measured = protocol.measure(Source("photo", (portrait_path,)))
+    ours, unmoved = measured.values["ours"], measured.values["repeat"]
+    assert ours["frame_db"] > 30
+    assert ours["person_db"] > 32
+    assert ours["warp_db"] > max(26, unmoved["warp_db"] + 5)
+    assert ours["sharpness"] == pytest.approx(1, abs=0.1)
+    assert set(ours) == set(protocol.metrics)
+    assert measured.sheet is not None
 
 
 def test_the_warp_is_inverted() -> None:
     source = identity.warp_sources(80, 120)
     moved = source + identity.displacement(source, 120)
     assert np.abs(moved - pixel_grid(80, 120)).max() < 1e-3
+
+
+def test_one_bad_photo_of_two_is_reported(run: Run, portrait_path: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    folder = tmp_path / "report"
+    command = ("evaluate", "identity", portrait_path, bad, "--size", "128", "-o", folder)
+    result = run(*command, "--json")
+    assert result.exit_code == 4, result.stderr
+    report = json.loads(result.stdout)
+    assert [item["name"] for item in report["items"]] == ["portrait"]
+    assert "bad" in report["failed"]
+    assert result.stdout == (folder / "report.json").read_text("utf-8")
+
+
+def test_a_run_is_taken_up_and_gives_the_same_bytes(
+    run: Run, portrait_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    command = ("evaluate", "identity", portrait_path, "--size", "128", "-o", folder)
+    assert run(*command).exit_code == 0
+    first = (folder / "report.json").read_bytes()
+    item = folder / "items" / "portrait.json"
+    os.utime(item, (0, 0))
+    assert run(*command).exit_code == 0
+    assert item.stat().st_mtime == 0
+    assert (folder / "report.json").read_bytes() == first
+
+
+# ---------------------------------------------------------------- views
 
 
 def test_holes_are_counted() -> None:
@@ -101,16 +105,64 @@ def test_holes_are_counted() -> None:
     assert views.silhouette(np.zeros_like(head), head) == (0.0, 0)
 
 
-def test_views_write_a_sheet(run: Run, portrait_path: Path, tmp_path: Path) -> None:
-    sheet = tmp_path / "sheet.png"
-    result = run("evaluate", "views", portrait_path, "-o", sheet, "--size", "128", "--json")
+def test_views_write_a_report_with_a_sheet(run: Run, portrait_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "views"
+    result = run("evaluate", "views", portrait_path, "-o", folder, "--size", "128")
     assert result.exit_code == 0, result.stderr
-    assert len(json.loads(result.stdout)["results"]) == 3
-    with Image.open(sheet) as picture:
-        assert picture.size == (5 * views.CELL_PX, views.CELL_PX)
+    report = read_report(folder / "report.json")
+    [item] = report.items
+    assert item.values["ours"]["opaque"] > 0.95
+    # The card keeps the photo's looks and has no shape.
+    assert item.values["ours"]["pose_error"] < item.values["card"]["pose_error"] - 10
+    assert item.values["ours"]["landmarks"] < item.values["card"]["landmarks"]
+    with Image.open(folder / "items" / item.sheet) as picture:
+        assert picture.size == (labels.NAME_PX + 5 * views.CELL_PX, 2 * views.CELL_PX)
+    for name in ("report.md", "report.html"):
+        assert "card" in (folder / name).read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", ["reenact", "audio", "identity", "views"])
-def test_help_ends_with_an_example(run: Run, name: str) -> None:
-    text = " ".join(run("evaluate", name, "--help").stdout.split())
-    assert f"Example: mggtalk evaluate {name} " in text
+def test_a_card_turned_by_nothing_is_the_photo() -> None:
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 255, (64, 64, 3), np.uint8)
+    camera = Camera(np.eye(4, dtype=np.float32), 100.0, 64, 64)
+    landmarks = np.array([[0, 0, 50.0], [1, 1, 60]])
+    np.testing.assert_array_equal(
+        views.turned_card(photo, camera, camera.viewmat, landmarks), photo
+    )
+    turned = view_matrix(camera, RenderOptions(yaw_deg=30), 0, pivot=(0.0, 0.0, 55.0))
+    narrow = views.turned_card(np.full_like(photo, 255), camera, turned, landmarks)
+    width = (narrow[32, :, 0] > 127).sum()
+    assert width == pytest.approx(64 * math.cos(math.radians(30)), abs=4)
+
+
+def test_angles_between_poses() -> None:
+    first = matrix_from_angles(10.0, 5.0, -3.0)
+    assert views.angle_between_deg(first, first) == pytest.approx(0, abs=1e-5)
+    turned = matrix_from_angles(30.0, 0.0, 0.0) @ first
+    assert views.angle_between_deg(turned, first) == pytest.approx(30, abs=1e-4)
+
+
+def test_likeness_is_between_photo_and_views() -> None:
+    looks = {0: np.array([1.0, 0]), 1: np.array([0.6, 0.8]), 2: np.array([0.8, -0.6])}
+
+    def embed(image: np.ndarray) -> np.ndarray | None:
+        return looks.get(round(float(image[0, 0, 0]) * 255))
+
+    pictures = [np.full((64, 64, 3), level, np.uint8) for level in (1, 3, 2)]
+    seen = tuple(
+        views.View(yaw, picture, np.zeros((468, 3)))
+        for yaw, picture in zip(views.YAWS_DEG, pictures, strict=True)
+    )
+    photo = np.zeros((64, 64, 3), np.uint8)
+    scores = views.view_scores(seen, photo, Networks(identity=embed))
+    assert scores["csim_left"] == pytest.approx(0.6)
+    assert math.isnan(scores["csim_front"])
+    assert scores["csim_between"] == pytest.approx(0, abs=1e-6)
+    assert scores["csim"] == pytest.approx(0.7)
+    assert scores["found"] == 0
+
+
+def test_without_an_embedder_likeness_is_left_out_with_a_reason() -> None:
+    protocol = views.views_protocol(BuildOptions(), Networks(left_out={"csim": "no weights"}))
+    assert protocol.left_out["csim_between"] == "no weights"
+    assert not any(name.startswith("csim") for name in protocol.metrics)

@@ -1,28 +1,22 @@
-"""`evaluate audio`: made-up speakers whose scores are known, the example sentence, its video."""
+"""Speech against the speaker's lips: made-up speakers whose scores are known."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from PIL import Image
 
-from mggtalk_cli import motion
 from mggtalk_cli.core.expression import neutral_state
 from mggtalk_cli.core.mouth import MouthCurves, model_mouth
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation import speech, speech_strips, speech_video
+from mggtalk_cli.evaluation.mouth_crops import MouthCutter
 from mggtalk_cli.evaluation.views import with_coefficients
 from mggtalk_cli.motion.phonemes import Phone
 from mggtalk_cli.motion.voice import VoiceTrack
 
-Run = Callable[..., Any]
 FRAMES = 200
 
 
@@ -35,7 +29,8 @@ def talking(
     guess = MouthCurves(scale * np.roll(opening, late), 0.5 * np.roll(width, late))
     speaking = np.arange(FRAMES) < 150
     tracked = MouthCurves(opening, width)
-    return speech.ClipMouth(Path(name), 0, tracked, {"phones": guess}, speaking, ~speaking)
+    points = np.zeros((FRAMES, 468, 3), np.float32)
+    return speech.ClipMouth(Path(name), 0, tracked, {"phones": guess}, speaking, ~speaking, points)
 
 
 def test_a_perfect_speaker() -> None:
@@ -123,62 +118,33 @@ def test_what_pixels_lose() -> None:
     assert math.isnan(result.lost)
 
 
-# ---------------------------------------------------------------- through the command line
+def test_a_fixed_head_does_not_move() -> None:
+    assert speech_video.style_of("fixed").head_scale == 0
+    assert speech_video.style_of("free").head_scale == 1
 
 
-@pytest.fixture(scope="module")
-def short_speech(tmp_path_factory: pytest.TempPathFactory, speech_path: Path) -> Path:
-    """The example sentence's first second."""
-    samples, rate = soundfile.read(speech_path, frames=16000)
-    path = tmp_path_factory.mktemp("speech") / "short.wav"
-    soundfile.write(path, samples, rate)
-    return path
+def test_strips_are_made_where_something_is_shown() -> None:
+    picture = np.full((32, 32, 3), 200, np.uint8)
+    empty = MouthCurves(np.zeros(3), np.zeros(3))
+    video = speech_video.SpokenVideo(empty, empty, {2: picture})
+    talk = speech_video.Talk(Path("ann.wav"), None)
+    assert speech_video.strip_sheet("photo", video, talk) is None
+    shown = speech_strips.Sentence(["P", "AA"], [2, 7])
+    sheet = speech_video.strip_sheet("photo", video, talk._replace(shown=shown))
+    assert sheet is not None
+    assert sheet.shape[0] == speech_strips.LINE_PX + speech_strips.CELL_PX
 
 
-def test_a_sound_without_picture(run: Run, short_speech: Path) -> None:
-    result = run("evaluate", "audio", short_speech, "--json")
-    assert result.exit_code == 0, result.stderr
-    report = json.loads(result.stdout)
-    rows = report["results"]["sounds"]
-    assert [row["variant"] for row in rows] == speech.variants()
-    assert set(speech.variants()) == set(motion.VARIANTS)
-    assert not report["results"]["speakers"]
-    for row in rows:
-        assert row["seconds"] == 1
-        assert 0 < row["longest_still"] <= 1
-    assert report["summary"]["median"]["sounds"]["phones"]["seconds"] == 1
-
-
-def test_a_portrait_speaks(
-    run: Run, short_speech: Path, portrait_path: Path, tmp_path: Path
-) -> None:
-    strips = tmp_path / "strips.png"
-    command = ("evaluate", "audio", short_speech, "--portrait", portrait_path, "--size", "128")
-    result = run(*command, "-o", strips, "--json")
-    assert result.exit_code == 0, result.stderr
-    [video] = json.loads(result.stdout)["results"]["videos"]
-    assert video["frames"] == 25
-    assert video["kept"] > 0.8
-    assert video["lost"] is None
-    with Image.open(strips) as picture:
-        assert picture.height == speech_strips.LINE_PX + speech_strips.CELL_PX
-
-
-def test_audio_needs_sound(run: Run, sliding_clip: Path) -> None:
-    result = run("evaluate", "audio", sliding_clip)
-    assert result.exit_code == 1
-    assert "has no sound" in result.stderr
-
-
-def test_offsets_must_be_json(run: Run, sliding_clip: Path, tmp_path: Path) -> None:
-    table = tmp_path / "offsets.json"
-    table.write_text("[1, 2]")
-    result = run("evaluate", "audio", sliding_clip, "--offsets", table)
-    assert result.exit_code == 1
-    assert "a JSON object" in result.stderr
-
-
-def test_strips_need_a_portrait(run: Run, speech_path: Path, tmp_path: Path) -> None:
-    result = run("evaluate", "audio", speech_path, "-o", tmp_path / "strips.png")
-    assert result.exit_code == 2
-    assert "--portrait" in result.stderr
+def test_own_mouths_are_compared_at_the_time_they_are_heard() -> None:
+    rng = np.random.default_rng(0)
+    mouths = list(rng.integers(0, 255, (8, 20, 20, 3), np.uint8))
+    cutter = MouthCutter(np.random.default_rng(1).uniform(0, 50, (468, 3)))
+    true = speech_video.TrueMouths(mouths[0], cutter, mouths[:6])
+    empty = MouthCurves(np.zeros(8), np.zeros(8))
+    # The film is two frames ahead of the clip, whose sound is two frames late.
+    film = speech_video.SpokenVideo(empty, empty, {}, [mouths[0], mouths[0], *mouths[:6]])
+    late = speech_video.own_mouth_scores(film, true, 2.0)
+    assert late["mouth_db"] == math.inf
+    assert late["mouth_ssim"] == pytest.approx(1)
+    assert speech_video.own_mouth_scores(film, true, 0.0)["mouth_db"] < 15
+    assert speech_video.repeated_mouth_scores(true)["mouth_db"] < 15
