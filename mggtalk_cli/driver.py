@@ -1,4 +1,4 @@
-"""What drives a head: speech, a video or a motion artifact, all as a lazy `Drive`.
+"""What drives a head: speech, a video, a take or a motion artifact, all as a lazy `Drive`.
 
 Sound travels beside the states, one chunk per frame, so that nothing has to hold a whole track.
 """
@@ -6,9 +6,10 @@ Sound travels beside the states, one chunk per frame, so that nothing has to hol
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from mggtalk_cli import __version__, face, motion
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact, Frame
-from mggtalk_cli.core.audio import AudioFile, media_kind
+from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.core.audio_stream import AudioStream
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState, neutral_state
@@ -24,8 +25,14 @@ from mggtalk_cli.core.pcm import frame_start
 from mggtalk_cli.core.rotation import matrix_from_quaternion, quaternion_from_matrix
 from mggtalk_cli.core.video import VideoReader
 from mggtalk_cli.errors import InputError
+from mggtalk_cli.tracking import FlowTracker
+
+log = logging.getLogger("mggtalk")
 
 BLOCK = 500  # moments
+
+TRACKS = ("flow", "fast")
+DEFAULT_TRACK = TRACKS[0]
 
 
 class Sound(Protocol):
@@ -59,13 +66,14 @@ class Drive:
     """A driver, frame by frame; `moments` and `sound` can be read once.
 
     Attributes:
-        kind: "audio" or "video".
+        kind: how it was measured: "audio", "video" or "csv" (a phone's take).
         fps: frames per second.
         frame_count: how many moments come, None while unknown.
         reference: the driver's moment that corresponds to the source photo.
         moments: the frames.
         sound: the sound track, None without one.
-        lens: how a clip was filmed; None for speech.
+        lens: how a clip was filmed; None for speech and takes.
+        parts: kind of the "mouth", "head", "blink" or "gaze" that came from another driver.
     """
 
     kind: str
@@ -75,6 +83,7 @@ class Drive:
     moments: Iterator[Moment]
     sound: Sound | None
     lens: Lens | None
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     def with_sound(self) -> Iterator[tuple[Moment, np.ndarray | None]]:
         """Yield every moment with the sound of its frame (zeros past the track's end)."""
@@ -93,22 +102,6 @@ class Drive:
             yield moment, chunk
 
 
-def drive(path: str, *, fps: float = 25.0, style: motion.SpeechStyle | None = None) -> Drive:
-    """Return the driver in a sound or video file; its kind is found from the content.
-
-    Args:
-        path: the file.
-        fps: frames per second.
-        style: how somebody talks, for sound.
-    """
-    kind = media_kind(path)
-    if kind == "audio":
-        return drive_audio(path, fps=fps, style=style)
-    if kind == "video":
-        return drive_video(path, fps=fps)
-    raise InputError(f"{path} is a picture: a head is driven by a sound or a video")
-
-
 def drive_audio(
     source: str | AudioFile | AudioStream,
     *,
@@ -122,12 +115,18 @@ def drive_audio(
     return Drive("audio", fps, speech.frame_count, neutral_state(), moments, sound, None)
 
 
-def drive_video(path: str, *, fps: float = 25.0) -> Drive:
-    """Return a clip as a driver: tracked pose, expression and gaze."""
+def drive_video(path: str, *, fps: float = 25.0, track: str = DEFAULT_TRACK) -> Drive:
+    """Return a clip as a driver: tracked pose, expression and gaze.
+
+    Args:
+        path: the clip.
+        fps: frames per second.
+        track: "flow" corrects the landmarks' pose and shape by optical flow, "fast" does not.
+    """
     reader = VideoReader(path, fps=fps)
     tracker = face.FaceTracker(reader.size, fps=fps)
     trust: deque[float] = deque()
-    states = motion.fill_gaps(_track(tracker, reader, trust))
+    states = motion.fill_gaps(_track(tracker, reader, trust, flow=track == "flow"))
     first = Moment(next(states), trust.popleft())
     sound = AudioFile(path) if reader.has_audio else None
     assert tracker.focal_px is not None
@@ -137,14 +136,46 @@ def drive_video(path: str, *, fps: float = 25.0) -> Drive:
     return Drive("video", fps, None, first.state, moments, sound, lens)
 
 
+def drive_take(path: str, *, fps: float = 25.0) -> Drive:
+    """Return a phone's take (a Live Link Face CSV) as a driver: measured about a neutral face."""
+    take = motion.read_take(path)
+    count = motion.take_length(take, fps)
+    states = motion.take_states(take, fps)
+    first = next(states)
+    reference = replace(first, beta=neutral_state().beta)
+    moments = (Moment(state, 1.0) for state in itertools.chain([first], states))
+    return Drive("csv", fps, count, reference, moments, None, None)
+
+
 def _track(
-    tracker: face.FaceTracker, frames: Iterable[np.ndarray], trust: deque[float]
+    tracker: face.FaceTracker, frames: Iterable[np.ndarray], trust: deque[float], *, flow: bool
 ) -> Iterator[FaceState | None]:
     """Yield a state per frame, None without a face, and append the trust in it."""
+    correct: FlowTracker | None = None
     for frame in frames:
         seen = tracker.update(frame)
-        trust.append(0.0 if seen is None else seen.confidence)
-        yield None if seen is None else seen.state
+        if seen is None:
+            trust.append(0.0)
+            yield None
+        elif correct is not None:
+            state, agreement = correct.update(frame, seen.state)
+            trust.append(seen.confidence * (1 + agreement) / 2)
+            yield state
+        else:
+            if flow:
+                correct = _flow_tracker(frame, seen)
+                flow = False
+            trust.append(seen.confidence)
+            yield seen.state
+
+
+def _flow_tracker(frame: np.ndarray, seen: face.TrackedFace) -> FlowTracker | None:
+    """Return the corrector of a clip, None where its first face gives no head."""
+    try:
+        return FlowTracker(frame, seen.state, seen.points)
+    except InputError as error:
+        log.warning("the clip is tracked by landmarks only: %s", error)
+        return None
 
 
 def through_lens(state: FaceState, lens: Lens, camera: Camera) -> FaceState:
@@ -158,7 +189,7 @@ def through_lens(state: FaceState, lens: Lens, camera: Camera) -> FaceState:
 
 def motion_artifact(driver: Drive) -> Artifact:
     """Return the motion artifact of a driver; reads all moments, streams the sound."""
-    video, moments = driver.kind == "video", iter(driver.moments)
+    video, moments = "video" in (driver.kind, *driver.parts.values()), iter(driver.moments)
     parts = []
     while block := list(itertools.islice(moments, BLOCK)):  # states are large, what is kept is not
         parts.append(_columns(block, residual=video))
@@ -174,6 +205,7 @@ def motion_artifact(driver: Drive) -> Artifact:
     meta = {
         "fps": driver.fps,
         "source": driver.kind,
+        "parts": dict(driver.parts),
         "audio": audio_meta(driver),
         "camera": None if driver.lens is None else driver.lens._asdict(),
         "created_by": f"mggtalk {__version__}",
@@ -239,6 +271,7 @@ def drive_motion(artifact: Artifact) -> Drive:
         moments=moments(),
         sound=sound,
         lens=None if lens is None else Lens(**lens),
+        parts=meta.get("parts", {}),
     )
 
 

@@ -5,16 +5,17 @@
 
 Sequences are lazy: `deform`, `render` and `inpaint` pull one frame at a time from the stage before
 them, so memory does not grow with their length and the first frame is out at once. This module
-only passes things on: `portrait.py`, `sheets.py` and `assembly.py` put the steps of building in
-order, `driver.py` those of driving, `drawing.py` of rendering; `plys.py` writes and draws 3DGS
-files, `tensors.py` unpacks artifacts.
+only passes things on: `heads.py`, `portrait.py`, `sheets.py` and `assembly.py` put the steps of
+building in order, `driver.py`, `takes.py` and `tracking.py` those of driving, `drawing.py` those
+of rendering; `plys.py` writes and draws 3DGS files, `tensors.py` unpacks artifacts.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,39 +26,46 @@ from mggtalk_cli import deform as deforming
 from mggtalk_cli import inpaint as inpainting
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact
-from mggtalk_cli.assembly import assemble
+from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.image import crop_square, read_photo
 from mggtalk_cli.drawing import (
     TURNTABLE_FRAMES,
     RenderOptions,
     choose_device,
-    compensate,
     point_frames,
     rasterize,
     to_rgba,
     view_matrix,
 )
-from mggtalk_cli.driver import Drive, audio_meta, drive, drive_motion, motion_artifact, through_lens
+from mggtalk_cli.driver import Drive, audio_meta, drive_motion, motion_artifact, through_lens
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.motion import SpeechStyle
+from mggtalk_cli.heads import build_head
+from mggtalk_cli.motion import Controls, SpeechStyle, posed
 from mggtalk_cli.plys import export_ply, export_plys, open_ply, render_cloud
 from mggtalk_cli.portrait import BuildOptions
-from mggtalk_cli.tensors import camera_meta, camera_of, gaussian_sheet, head_rig, source_state
+from mggtalk_cli.takes import control, drive, export_take, merge
+from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
+
+log = logging.getLogger("mggtalk")
 
 __all__ = [
     "BuildOptions",
+    "Controls",
     "Drive",
     "RenderOptions",
     "SpeechStyle",
     "Video",
     "animate",
     "build_head",
+    "control",
     "deform",
     "drive",
     "drive_motion",
     "export_ply",
     "export_plys",
+    "export_take",
     "inpaint",
+    "merge",
     "motion_artifact",
     "open_ply",
     "render",
@@ -93,67 +101,43 @@ class Video:
     frames: Iterator[VideoFrame]
 
 
-# ---------------------------------------------------------------- photo -> Head
-
-
-def build_head(
-    photo: np.ndarray,
-    options: BuildOptions | None = None,
-    *,
-    source: dict[str, str] | None = None,
-) -> Artifact:
-    """Return the head artifact of a photo.
-
-    Args:
-        photo: (H, W, 3) uint8 RGB, upright.
-        options: framing and variants.
-        source: name and sha256 of the photo, for provenance.
-
-    Raises:
-        InputError: no usable face.
-    """
-    options = options or BuildOptions()
-    built = assemble(photo, options)
-    meta: dict[str, Any] = {
-        "camera": camera_meta(built.camera),
-        "sheets": built.sheet_names,
-        "size": options.size,
-        "crop_box": [float(x) for x in built.crop_box],
-        "created_by": f"mggtalk {__version__}",
-    }
-    if source is not None:
-        meta["source"] = source
-    head = in_memory("head", meta, built.arrays)
-    compensate(head, built.pixel)
-    return head
-
-
 # ---------------------------------------------------------------- Head + Drive -> Points
 
 
-def deform(head: Artifact, driver: Drive, *, absolute: bool = False) -> Artifact:
+MODES = {"audio": "speech", "video": "relative", "csv": "phone"}  # kind of driver -> retargeting
+
+
+def deform(
+    head: Artifact,
+    driver: Drive,
+    *,
+    absolute: bool = False,
+    controls: Controls | None = None,
+) -> Artifact:
     """Return the points artifact of a driven head, lazily.
 
     Args:
         head: a head artifact.
         driver: what drives it.
-        absolute: take the driver's own pose and expression instead of their change.
+        absolute: take the driver's own pose and expression instead of their change; else the head
+            is kept in the picture.
+        controls: what is asked beyond that.
     """
     rig, source = head_rig(head), source_state(head)
-    camera = camera_of(head)
-    mode = "absolute" if absolute else {"audio": "speech"}.get(driver.kind, "relative")
+    controls = controls or Controls()
     if absolute and driver.lens is None:
         raise InputError(
-            "--absolute needs a video's own pose, but this motion comes from sound: leave it out"
+            "--absolute needs a video's own pose, but this motion comes from sound or a phone: "
+            "leave it out"
         )
+    driver = control(driver, controls)
 
     def frames() -> Iterator[dict[str, np.ndarray]]:
-        for (state, _), sound in driver.with_sound():
-            if absolute and driver.lens is not None:
-                state = through_lens(state, driver.lens, camera)
-            target = deforming.retarget(state, reference=driver.reference, source=source, mode=mode)
-            posed = deforming.deform_analytic(rig, source, target)
-            frame = {"points": posed.points.numpy(), "gate": posed.visibility.numpy()}
+        targets = _targets(head, source, driver, absolute=absolute)
+        for index, (target, sound) in enumerate(targets):
+            target = posed(target, controls, source=source, index=index, fps=driver.fps)
+            moved = deforming.deform_analytic(rig, source, target)
+            frame = {"points": moved.points.numpy(), "gate": moved.visibility.numpy()}
             yield frame if sound is None else {**frame, "audio": sound}
 
     meta = {
@@ -165,6 +149,35 @@ def deform(head: Artifact, driver: Drive, *, absolute: bool = False) -> Artifact
     }
     arrays = {name: head.arrays[name] for name in SHARED_ARRAYS}
     return in_memory("points", meta, arrays, frames())
+
+
+def _framing(head: Artifact, source: FaceState) -> deforming.Framing:
+    """Return how a head fills its photo: by what is surely head, before lips and lids."""
+    arrays = head.arrays
+    own = (arrays["head_weight"] > 0.9) & (arrays["rig_gate"] == 0) & (arrays["opacity"] > 0.5)
+    return deforming.Framing.of(arrays["positions"][own], camera_of(head), source)
+
+
+def _targets(
+    head: Artifact, source: FaceState, driver: Drive, *, absolute: bool
+) -> Iterator[tuple[FaceState, np.ndarray | None]]:
+    """Yield what the head is to do in each frame, with the frame's sound."""
+    camera, framing = camera_of(head), _framing(head, source)
+    mode = "absolute" if absolute else MODES.get(driver.kind, "relative")
+    parts = {part: MODES.get(kind, "relative") for part, kind in driver.parts.items()}
+    told = False
+    for (state, _), sound in driver.with_sound():
+        if absolute and driver.lens is not None:
+            state = through_lens(state, driver.lens, camera)
+        target = deforming.retarget(
+            state, reference=driver.reference, source=source, mode=mode, parts=parts
+        )
+        if not absolute:
+            target = framing.kept(target)
+        elif not told and not framing.holds(target):
+            log.warning("the driver is framed differently: the head leaves the photo's picture")
+            told = True
+        yield target, sound
 
 
 # ---------------------------------------------------------------- Points -> Frames
@@ -265,9 +278,10 @@ def animate(
     driver: Drive,
     *,
     absolute: bool = False,
+    controls: Controls | None = None,
     options: RenderOptions | None = None,
     background: str | None = None,
 ) -> Video:
     """Return the finished video of a head and a driver, streaming through every stage."""
-    points = deform(head, driver, absolute=absolute)
+    points = deform(head, driver, absolute=absolute, controls=controls)
     return inpaint(render(points, options), background=background)

@@ -14,7 +14,7 @@ BASE = {"core", "errors", "version"}
 # pipeline.py and the modules it is split into form one layer.
 PIPELINE = {
     *("pipeline", "driver", "portrait", "assembly", "sheets", "drawing", "clouds", "plys"),
-    *("tensors", "motion_sheet"),
+    *("tensors", "motion_sheet", "heads", "tracking", "takes"),
 }
 MAY_IMPORT = {
     "cli": PIPELINE | {"training", "evaluation", "artifacts"} | BASE,

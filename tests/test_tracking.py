@@ -1,0 +1,86 @@
+"""Flow-corrected tracking: motions that are known because the clip was drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mggtalk_cli import face, pipeline
+from mggtalk_cli.artifacts.memory import in_memory
+from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.image import read_photo
+from mggtalk_cli.core.rotation import rotation_exp, rotation_log
+from mggtalk_cli.driver import Drive, Moment
+from mggtalk_cli.tracking import FlowTracker
+
+
+class Scene:
+    """The example photo, its tracked first state, and pictures of it in other states."""
+
+    def __init__(self, path: Path) -> None:
+        self.frame = read_photo(str(path))
+        height, width = self.frame.shape[:2]
+        seen = face.FaceTracker((width, height)).update(self.frame)
+        assert seen is not None
+        self.reference, self.points = seen.state, seen.points
+        self.head = pipeline.build_head(
+            self.frame, pipeline.BuildOptions(size=max(height, width), crop="none")
+        )
+
+    def tracker(self) -> FlowTracker:
+        return FlowTracker(self.frame, self.reference, self.points)
+
+    def picture(self, state: FaceState) -> np.ndarray:
+        head = in_memory("head", self.head.meta, self.head.arrays)
+        driver = Drive("video", 25, 1, self.reference, iter([Moment(state, 1.0)]), None, None)
+        [frame] = pipeline.animate(head, driver).frames
+        return frame.image
+
+
+@pytest.fixture(scope="module")
+def scene(portrait_path: Path) -> Scene:
+    return Scene(portrait_path)
+
+
+def angle_deg(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.rad2deg(np.linalg.norm(rotation_log(a.astype(np.float64) @ b.T))))
+
+
+def test_a_motion_that_landmarks_missed_is_found(scene: Scene) -> None:
+    turn = rotation_exp(np.deg2rad([1.0, 2.5, -0.5]))
+    shift = np.array([0.3, -0.2, 0.0])
+    true = replace(
+        scene.reference,
+        rotation=(turn @ scene.reference.rotation).astype(np.float32),
+        translation=(scene.reference.translation + shift).astype(np.float32),
+    )
+    frame, tracker = scene.picture(true), scene.tracker()
+    for _ in range(3):  # each frame starts from the last correction
+        found, trust = tracker.update(frame, scene.reference)
+    assert trust > 0.8
+    assert angle_deg(found.rotation, true.rotation) < 0.6
+    np.testing.assert_allclose(found.translation[:2], true.translation[:2], atol=0.08)
+
+
+def test_a_still_picture_stays_still(scene: Scene) -> None:
+    tracker = scene.tracker()
+    for _ in range(8):
+        found, _ = tracker.update(scene.frame, scene.reference)
+    assert angle_deg(found.rotation, scene.reference.rotation) < 0.2
+    moved = np.linalg.norm(found.residual - scene.reference.residual, axis=1)
+    assert np.percentile(moved, 95) < 0.03  # cm
+    photo, drawn = scene.picture(scene.reference), scene.picture(found)
+    assert np.abs(photo.astype(int) - drawn).mean() < 0.5
+
+
+def test_a_picture_of_something_else_changes_nothing(scene: Scene) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, scene.frame.shape, np.uint8)
+    tracker = scene.tracker()
+    tracker.update(scene.frame, scene.reference)
+    state = replace(scene.reference, gaze=np.array([5, 0], np.float32))
+    found, trust = tracker.update(noise, state)
+    assert trust == 0
+    assert found is state
