@@ -21,7 +21,7 @@ from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.image import fit_longer_side
 from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.landmark_groups import TRIANGLES
-from mggtalk_cli.core.rotation import rotation_log
+from mggtalk_cli.core.rotation import rotation_exp, rotation_log
 from mggtalk_cli.heads import build_head
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
@@ -39,9 +39,12 @@ MOST_STEP, NOISE_PX = 0.06, 0.05
 # Cosine of a landmark's normal and the ray to it at which it is not trusted at all, and entirely:
 # on the far cheek flow is that of the background.
 TURNED_AWAY, FACING = 0.1, 0.4
-# Together the corrections of a landmark stay below this share; of the head, below these.
+# The correction of a landmark stays below this share of the face's width in all, that of the head
+# below this turn, and below this share of the face's width.
 MOST_RESIDUAL, MOST_TURN_DEG, MOST_SHIFT = 0.15, 15.0, 0.5
-FADE = 0.9  # of a landmark's correction that the next frame starts from
+# What the next frame starts from: the head's correction and this much of the landmarks'; where the
+# flow is not believed, this much of both.
+KEPT, HELD = 0.9, 0.8
 
 # Share of the head whose flow agrees with one motion. From here on it is believed; below, only if
 # the head drawn so differs less from the frame than as tracked, by this factor.
@@ -92,36 +95,52 @@ class FlowTracker:
         self._votes = shown[:: max(1, len(shown) // SAMPLES)]
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._face_cm = float(np.ptp(self._head.rig.controls.numpy()[:468, 0]))
-        self._forget()
-
-    def _forget(self) -> None:
-        """Start the next frame without a correction."""
-        self._turn, self._shift = np.eye(3), np.zeros(3)
-        self._residual = np.zeros_like(self._reference.residual)
+        self._turn, self._shift = np.zeros(3), np.zeros(3)
+        self._residual = np.zeros_like(reference.residual)
 
     def update(self, frame: np.ndarray, state: FaceState) -> tuple[FaceState, float]:
-        """Return the corrected state and the trust in it, 0..1; 0 where it is not corrected.
+        """Return the corrected state and the trust in it, 0..1; 0 where the last correction holds.
 
         Args:
             frame: (H, W, 3) uint8 of the size given at the start.
             state: what the landmarks say.
         """
-        begun = replace(
-            state,
-            rotation=(self._turn @ state.rotation).astype(np.float32),
-            translation=(state.translation + self._shift).astype(np.float32),
-            residual=state.residual + FADE * self._residual,
-        )
-        found = self._correction(begun, frame)
+        self._residual *= KEPT
+        found = self._correction(self._with_correction(state), frame)
         if found.agreement < BELIEVED:  # far off, covered, or cut: look twice, then compare
             found = self._correction(found.state, frame)
-            if found.difference > LESS_DIFFERENT * self._correction(state, frame).difference:
-                self._forget()
-                return state, 0.0
-        if not self._remember(found.state, state):
-            self._forget()
-            return state, 0.0
-        return found.state, min(found.agreement / BELIEVED, 1.0)
+            plain = self._correction(state, frame).difference
+            believed = found.difference <= LESS_DIFFERENT * plain
+        else:
+            believed = True
+        if not (believed and self._take(found.state, state)):
+            self._turn, self._shift = HELD * self._turn, HELD * self._shift
+            self._residual *= HELD / KEPT
+            return self._with_correction(state), 0.0
+        return self._with_correction(state), min(found.agreement / BELIEVED, 1.0)
+
+    def _with_correction(self, state: FaceState) -> FaceState:
+        """Return the state with the present correction put on it."""
+        return replace(
+            state,
+            rotation=(rotation_exp(self._turn) @ state.rotation).astype(np.float32),
+            translation=(state.translation + self._shift).astype(np.float32),
+            residual=(state.residual + self._residual).astype(np.float32),
+        )
+
+    def _take(self, corrected: FaceState, state: FaceState) -> bool:
+        """Make what was found the present correction; return whether it can be believed."""
+        turn = rotation_log(corrected.rotation.astype(np.float64) @ state.rotation.T)
+        shift = corrected.translation.astype(np.float64) - state.translation
+        if np.rad2deg(np.linalg.norm(turn)) > MOST_TURN_DEG:
+            return False
+        if np.linalg.norm(shift) > MOST_SHIFT * self._face_cm:
+            return False
+        residual = corrected.residual - state.residual
+        length = np.linalg.norm(residual, axis=1, keepdims=True)
+        residual *= np.minimum(1, MOST_RESIDUAL * self._face_cm / np.maximum(length, 1e-9))
+        self._turn, self._shift, self._residual = turn, shift, residual
+        return True
 
     def _correction(self, state: FaceState, frame: np.ndarray) -> _Correction:
         """Return what the flow from the head drawn in a state to the frame makes of that state."""
@@ -195,21 +214,6 @@ class FlowTracker:
         landmarks = deform.posed_landmarks(self._head, self._source, target)
         return np.asarray(
             smoothstep(_facing(self._camera.to_camera(landmarks)), TURNED_AWAY, FACING)
-        )
-
-    def _remember(self, moved: FaceState, state: FaceState) -> bool:
-        """Keep the correction for the next frame; return whether it is a believable one."""
-        self._turn = moved.rotation.astype(np.float64) @ state.rotation.T
-        self._shift = moved.translation.astype(np.float64) - state.translation
-        self._residual = moved.residual - state.residual
-        turned = np.rad2deg(np.linalg.norm(rotation_log(self._turn)))
-        # A turn about the camera's origin shifts the head: judge where the head is, not the shift.
-        shifted = np.linalg.norm(moved.translation - state.translation)
-        bent = np.linalg.norm(self._residual, axis=1).max()
-        return bool(
-            turned < MOST_TURN_DEG
-            and shifted < MOST_SHIFT * self._face_cm
-            and bent < MOST_RESIDUAL * self._face_cm
         )
 
 

@@ -17,7 +17,9 @@ _ROUNDS = 6  # of iteratively reweighted least squares
 # Flow errors are judged in units of their median times this, but of this many px at least: below
 # it lies the noise of dense flow.
 _SPREAD, _NOISE_PX = 1.5, 0.15
-_RIDGE = 1e-6  # keeps a body of few points solvable
+# Turn and shift look alike on a shallow face, and noise would shake both: a turn of one degree costs
+# as much as .1 px of error at every point. The shift is free but for what keeps it solvable.
+_RIDGE = np.diag([(0.1 / np.deg2rad(1)) ** 2] * 3 + [1e-6] * 3)
 AGREES_CM = 0.15  # a point that lands nearer than this to where its flow says moves with the body
 MIN_POINTS = 30  # fewer say nothing reliable about a head
 
@@ -54,7 +56,7 @@ def rigid_motion(points: np.ndarray, flow: np.ndarray, focal_px: float) -> Rigid
     motion, weight = np.zeros(6), np.ones(len(points))
     for _ in range(_ROUNDS):
         weighted = rows * weight[:, None]
-        normal = np.einsum("cni,cnj->ij", weighted, rows) + _RIDGE * len(points) * np.eye(6)
+        normal = np.einsum("cni,cnj->ij", weighted, rows) + len(points) * _RIDGE
         motion = np.linalg.solve(normal, np.einsum("cni,cn->i", weighted, wanted))
         error = np.hypot(*(wanted - rows @ motion))
         scale = max(_SPREAD * float(np.median(error)), _NOISE_PX)
