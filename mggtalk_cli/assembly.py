@@ -6,7 +6,7 @@ Each step is a stage function; here they are only put in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,14 +51,15 @@ def control_mesh(fit: face.FaceFit) -> Controls:
     beta = fit.state.beta
     rest = [fit.landmarks_head]
     shapes = [model.landmark_expression]
-    vertices = model.vertices(beta, fit.identity)
+    relaxed = model.vertices(np.zeros_like(beta), fit.identity)
     parts, offset = [], len(fit.landmarks_head)
     for code, name in MOUTH_PARTS.items():
         triangles = model.triangles[model.part == code].astype(np.int64)
         used = np.unique(triangles)
-        shift = deform.PART_SHIFT_CM.get(name, (0.0, 0.0, 0.0))
-        rest.append(vertices[used] + np.array(shift, np.float32))
-        shapes.append(model.expression[:, used])
+        motion = model.expression[:, used]
+        placed = deform.placed(name, relaxed[used])
+        rest.append(placed + np.einsum("k,kcd->cd", beta, motion))
+        shapes.append(motion)
         parts.append(deform.Part(name, np.searchsorted(used, triangles) + offset))
         offset += len(used)
     return Controls(
@@ -106,7 +107,13 @@ def build_sheets(
     sheets += eyes(portrait, image, surface.depth, light)
     box = mouth_box(camera.project(landmarks), camera)
     sheets += deform.mouth_sheets(
-        controls.parts, controls.rest, camera=camera, mouth_box=box, light_rgb=light
+        controls.parts,
+        controls.rest,
+        controls.shapes,
+        camera=camera,
+        mouth_box=box,
+        light_rgb=light,
+        teeth_rgb=deform.seen_teeth(image, binding.layer == deform.MOUTH),
     )
     return sheets, plate
 
@@ -140,6 +147,13 @@ def eyes(
     return sheets
 
 
+def with_seen_lips(portrait: Portrait) -> Portrait:
+    """Return the portrait with inner lips where its photo shows them."""
+    image = portrait.image.astype(np.float32) / 255
+    lips = deform.snap_lips(image, portrait.fit.landmarks_head, portrait.camera)
+    return replace(portrait, fit=replace(portrait.fit, landmarks_head=lips))
+
+
 def mouth_box(landmarks_px: np.ndarray, camera: Camera) -> tuple[int, int, int, int]:
     """Return x0, y0, x1, y1 px of all that the widest open mouth may show."""
     left, right = landmarks_px[[78, 308], :2]
@@ -171,7 +185,7 @@ def assemble(photo: np.ndarray, options: BuildOptions) -> Assembled:
         photo: (H, W, 3) uint8 RGB.
         options: what the user chose.
     """
-    portrait = measure_portrait(photo, options)
+    portrait = with_seen_lips(measure_portrait(photo, options))
     controls = control_mesh(portrait.fit)
     sheets, plate = build_sheets(portrait, controls, options)
     flat = flatten(sheets)

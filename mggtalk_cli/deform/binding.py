@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mggtalk_cli.core.image import LUMA
 from mggtalk_cli.core.landmark_groups import (
     EYE_LEFT_LOWER,
     EYE_LEFT_UPPER,
@@ -20,8 +21,10 @@ from mggtalk_cli.core.landmark_groups import (
     EYE_RIGHT_UPPER,
     LIPS_OUTER,
     LOWER_LIP_INNER,
+    LOWER_LIP_OUTER,
     TRIANGLES,
     UPPER_LIP_INNER,
+    UPPER_LIP_OUTER,
 )
 from mggtalk_cli.core.mesh import rasterize_mesh
 
@@ -57,6 +60,16 @@ def ring(upper: tuple[int, ...], lower: tuple[int, ...]) -> np.ndarray:
     return np.array([*upper, *lower[-2:0:-1]], np.int64)
 
 
+# Lip landmarks between the inner and the outer line.
+_UPPER_BETWEEN = (
+    *(184, 74, 73, 72, 11, 302, 303, 304, 408),
+    *(183, 42, 41, 38, 12, 268, 271, 272, 407),
+)
+_LOWER_BETWEEN = (
+    *(77, 90, 180, 85, 16, 315, 404, 320, 307),
+    *(96, 89, 179, 86, 15, 316, 403, 319, 325),
+)
+
 MOUTH_RING = ring(UPPER_LIP_INNER, LOWER_LIP_INNER)
 EYE_RIGHT_RING = ring(EYE_RIGHT_UPPER, EYE_RIGHT_LOWER)
 EYE_LEFT_RING = ring(EYE_LEFT_UPPER, EYE_LEFT_LOWER)
@@ -84,14 +97,73 @@ def bind_face(image: np.ndarray, landmarks_px: np.ndarray, landmarks_cm: np.ndar
     for code, polygon in rings.items():
         layer[_polygon_mask(xy[polygon], height, width) & ~inside] = code
     side = _lip_side(xy, height, width)
+    _cut_between_lips(side, index, weight)
     _carry_lashes(index, weight, inside)
     gap_cm = float(landmarks_cm[UPPER_LIP_INNER[5], 1] - landmarks_cm[LOWER_LIP_INNER[5], 1])
     if gap_cm < CLOSED_GAP_CM:
         layer[layer == MOUTH] = SKIN
     layer[_lips_inside(image, layer == MOUTH, xy)] = SKIN
+    lower = _below_the_gap(image, layer == MOUTH)
+    side[layer == MOUTH] = 1
+    side[lower] = -1
     face_width = float(np.ptp(xy[:, 0]))
     _extend(index, weight, inside, layer, side, decay_px=OUTSIDE_DECAY * face_width)
+    _hang_on_lower_lip(index, weight, lower, xy)
     return Binding(index, weight, layer, side)
+
+
+UPPER_LIP = (*UPPER_LIP_INNER[1:-1], *UPPER_LIP_OUTER[1:-1], *_UPPER_BETWEEN)
+LOWER_LIP = (*LOWER_LIP_INNER[1:-1], *LOWER_LIP_OUTER[1:-1], *_LOWER_BETWEEN)
+
+
+def _cut_between_lips(side: np.ndarray, index: np.ndarray, weight: np.ndarray) -> None:
+    """Let a lip's pixels lie on the side of the lip they hang on (in place): no strings of skin."""
+    upper, lower = ((weight * np.isin(index, lip)).sum(-1) for lip in (UPPER_LIP, LOWER_LIP))
+    near = (side != 0) & (upper + lower > 0.1)
+    side[near] = np.where(upper > lower, 1, -1)[near]
+
+
+# A gap between upper and lower teeth is darker than this share of the teeth above it, and there are
+# so many rows lighter than the next number times it below; the mouth has one if it shows in this
+# share of its columns.
+GAP_DARKNESS, LOWER_ROWS, BELOW_GAP, GAP_COLUMNS = 0.6, 2, 1.5, 0.3
+
+
+def _below_the_gap(image: np.ndarray, mouth: np.ndarray) -> np.ndarray:
+    """Return (H, W) bool of pixels of the open mouth below the dark between the teeth."""
+    luminance = image @ LUMA
+    columns = np.flatnonzero(mouth.any(0))
+    found, gap = [], []
+    for column in columns:
+        rows = np.flatnonzero(mouth[:, column])
+        light = luminance[rows, column]
+        dark = int(np.argmin(light))
+        if not 0 < dark < len(rows) - LOWER_ROWS:
+            continue
+        # Beneath, one light row may be the lip's edge; teeth have more.
+        upper, lower = light[:dark].max(), np.sort(light[dark + 1 :])[-LOWER_ROWS:][0]
+        if light[dark] < min(GAP_DARKNESS * upper, lower / BELOW_GAP):
+            found.append(column)
+            gap.append(rows[dark])
+    if len(found) < max(3, GAP_COLUMNS * len(columns)):
+        return np.zeros_like(mouth)
+    line = np.full(mouth.shape[1], np.inf)
+    line[columns] = np.interp(columns, found, gap)
+    return mouth & (np.arange(mouth.shape[0])[:, None] > line)
+
+
+def _hang_on_lower_lip(
+    index: np.ndarray, weight: np.ndarray, rows: np.ndarray, xy: np.ndarray
+) -> None:
+    """Bind pixels (H, W bool) to the lower lip's edge beneath them (in place)."""
+    edge = np.array(LOWER_LIP_INNER)
+    edge = edge[np.argsort(xy[edge, 0])]
+    x = np.flatnonzero(rows) % rows.shape[1] + 0.5
+    segment = np.clip(np.searchsorted(xy[edge, 0], x) - 1, 0, len(edge) - 2)
+    start, end = xy[edge[segment], 0], xy[edge[segment + 1], 0]
+    t = np.clip((x - start) / np.maximum(end - start, 1e-6), 0, 1)
+    index[rows] = np.stack([edge[segment], edge[segment + 1], edge[segment]], -1)
+    weight[rows] = np.stack([1 - t, t, np.zeros_like(t)], -1)
 
 
 # Skin whose upper-lid share is above this moves wholly with the lid's edge: lashes stay lashes,
@@ -123,6 +195,9 @@ def _polygon_mask(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
 # that hangs together with them is lip: outlines are seldom exact, and lips left behind look torn.
 LIP_REDNESS, LIP_LIGHTNESS = 0.7, 0.55
 
+# So is a pixel at the edge of the lips this share of the way from the redness of teeth to theirs.
+MIXED_REDNESS = 0.45
+
 # Lips less red than this cannot be told from teeth by colour: grey photos.
 GREY_REDNESS = 8.0
 
@@ -152,8 +227,12 @@ def _lips_inside(image: np.ndarray, mouth: np.ndarray, xy: np.ndarray) -> np.nda
     alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0
     _, labels = cv2.connectedComponents((alike & (inner | lips)).astype(np.uint8), connectivity=4)
     touching = np.unique(labels[lips & alike])
+    found = inner & alike & np.isin(labels, touching[touching > 0])
+    edge = cv2.dilate((found | ~inner).astype(np.uint8), np.ones((3, 3))) > 0
+    pale = float(np.percentile(redness[inner], 20))
+    mixed = redness > pale + MIXED_REDNESS * (float(np.median(redness[lips])) - pale)
     result = np.zeros_like(mouth)
-    result[window] = inner & alike & np.isin(labels, touching[touching > 0])
+    result[window] = found | (inner & edge & mixed)
     return result
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.compiled import run_over
-from mggtalk_cli.core.expression import ARKIT_INDEX
+from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
 from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.landmark_groups import (
     EYE_LEFT_LOWER,
@@ -84,6 +84,31 @@ LID_BLINKS = (
     (EYE_LEFT_UPPER, EYE_LEFT_LOWER, ARKIT_INDEX["eyeBlinkLeft"]),
 )
 
+# Lids follow an eye that looks up or down: by the face model's own shapes for this gaze, degrees.
+FULL_LOOK_DEG = 30.0
+LOOKS = tuple(
+    (ARKIT_INDEX[f"eyeLook{way}{side}"], sign)
+    for way, sign in (("Up", 1), ("Down", -1))
+    for side in ("Left", "Right")
+)
+
+
+def lids_following(state: FaceState, residual: np.ndarray | None = None) -> np.ndarray:
+    """Return (52,) coefficients of a state whose lids have followed its gaze up or down.
+
+    Args:
+        state: a moment of a face.
+        residual: measured landmark motion, None = the state's own. Where there is any, landmarks
+            say where the lids are, and the coefficients stay as they are.
+    """
+    if (state.residual if residual is None else residual).any():
+        return state.beta
+    beta = state.beta.copy()
+    for index, sign in LOOKS:
+        beta[index] = max(beta[index], np.clip(sign * state.gaze[1] / FULL_LOOK_DEG, 0, 1))
+    return beta
+
+
 # Between these blink coefficients the lids take over from the face model: whatever the person's
 # eye, at the second one it is shut.
 SHUTTING = (0.7, 0.95)
@@ -103,7 +128,7 @@ def meet_edges(
     rest = rig.controls.detach().numpy()
     free = rest + motion.detach().numpy()
     moved = free.copy()
-    changed = False
+    changed = _close_lips(moved, rest, rig, source_beta, target_beta)
     for upper, lower, blink in LID_BLINKS:
         changed |= _shut(moved, rest, upper, lower, source_beta[blink], target_beta[blink])
     for upper, lower, share in EDGES:
@@ -114,6 +139,35 @@ def meet_edges(
         moved[low, 1] -= share * excess
         moved[up, 1] += (1 - share) * excess
     return motion + torch.from_numpy(moved - free) if changed else motion
+
+
+# Lips that the photo shows this far apart or less (cm, by the face model) close within this way.
+LEAST_GAP_CM = 0.15
+
+
+def _close_lips(
+    moved: np.ndarray,
+    rest: np.ndarray,
+    rig: Rig,
+    source_beta: np.ndarray,
+    target_beta: np.ndarray,
+) -> bool:
+    """Bring the lips together (in place) as far as their coefficients ask; whether anything moved.
+
+    What a photo's lips are farther apart than its coefficients say would stay open for ever.
+    """
+    up, low = np.array(UPPER_LIP_INNER[1:-1]), np.array(LOWER_LIP_INNER[1:-1])
+    opens = (rig.shapes[:, up, 1] - rig.shapes[:, low, 1]).detach().numpy()
+    before, now = source_beta @ opens, target_beta @ opens
+    middle = slice(3, 6)
+    way = float((before[middle] - now[middle]).mean())
+    if way <= 0:
+        return False
+    share = min(way / max(float(before[middle].mean()), LEAST_GAP_CM), 1.0)
+    excess = np.maximum(rest[up, 1] - rest[low, 1] - np.maximum(before, 0), 0)
+    moved[up, 1] -= 0.5 * share * excess
+    moved[low, 1] += 0.5 * share * excess
+    return True
 
 
 def _shut(

@@ -16,17 +16,17 @@ from mggtalk_cli.core.sheet import Sheet, skull_sheet
 from mggtalk_cli.deform.eyes import Eye, EyePatch, patch_sheet
 
 # Lid skin and lashes lie this far before the eye's surface, cm: over the smeared lashes.
-SKIN_BEFORE_CM, LASH_BEFORE_CM = 0.40, 0.60
+SKIN_BEFORE_CM, LASH_BEFORE_CM = 0.50, 0.65
 
-# Lid skin reaches this far beyond the lid outline (share of the eye's width), fading over the
-# outer half: outlines are often a little tighter than the eye.
-LID_MARGIN = 0.16
+# Lid skin fades out this far beyond the lid outline (share of the eye's width): outlines are often
+# a little tighter than the eye. Below it the photo's own lower lashes stay.
+LID_MARGIN, LOWER_MARGIN = 0.16, 0.03
 
-# Pixels darker than this share of the usual one around the eye are hair.
-DARK = 0.6
+# Pixels darker than this share of the usual one around the eye are hair or its shadow.
+DARK = 0.78
 
-# Rows of the lash line, px off the lid's edge, and their opacity.
-LASH_ROWS = ((-1.5, 0.1), (-0.5, 0.45), (0.5, 0.6), (1.5, 0.25))
+# Rows of the lash line, px off the lid's edge (those above it show first), and their opacity.
+LASH_ROWS = ((-2.5, 0.08), (-1.5, 0.3), (-0.5, 0.55), (0.5, 0.45), (1.5, 0.15))
 
 
 def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:
@@ -42,19 +42,29 @@ def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:
         f"lid_{eye.side}",
         patch,
         _skin(patch, margin),
-        opacity=smoothstep(patch.lids, -margin, 0.0),
+        opacity=smoothstep(patch.lids / _margins(eye, patch, points_px), -1.0, 0.0),
         before_cm=SKIN_BEFORE_CM,
         gate=eye.lid_gate,
     )
     return [skin, _lashes(eye, patch, points_px)]
 
 
+def _margins(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> np.ndarray:
+    """Return (h, w) how far beyond the outline lid skin reaches, px."""
+    lower = points_px[list(eye.lower), :2]
+    lower = lower[np.argsort(lower[:, 0])]
+    line = np.interp(patch.grid[..., 0], lower[:, 0], lower[:, 1])
+    below = smoothstep((patch.grid[..., 1] - line) / patch.eye_width, -0.05, 0.02)
+    return (LID_MARGIN + (LOWER_MARGIN - LID_MARGIN) * below) * patch.eye_width
+
+
 def _skin(patch: EyePatch, margin: float) -> np.ndarray:
     """Return (h, w, 3) float32 skin colours continued over the eye from just outside the patch."""
-    unknown = (patch.lids > -margin).astype(np.uint8)
+    covered = patch.lids > -margin
     luminance = patch.image @ LUMA
+    usual = float(np.median(luminance[~covered])) if (~covered).any() else 0.0
     # Brows, lashes and hair beside the eye are no skin.
-    unknown |= (luminance < DARK * np.median(luminance)).astype(np.uint8)
+    unknown = (covered | (luminance < DARK * usual)).astype(np.uint8)
     pixels = np.clip(patch.image * 255, 0, 255).round().astype(np.uint8)
     filled = cv2.inpaint(pixels, unknown, 3, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), max(1.0, 0.06 * patch.eye_width))

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 
 from mggtalk_cli.core.camera import Camera, pixel_grid
+from mggtalk_cli.core.image import LUMA
+from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.landmark_groups import (
     EYE_LEFT_LOWER,
     EYE_LEFT_UPPER,
@@ -32,8 +34,12 @@ from mggtalk_cli.core.sheet import (
 from mggtalk_cli.deform.aperture import signed_distance
 from mggtalk_cli.deform.binding import ring
 
-# How far behind the eye's skin surface white and iris lie, cm.
-WHITE_SETBACK_CM, IRIS_SETBACK_CM = 0.16, 0.10
+# How far behind the eye's skin surface white and iris lie, cm; wherever the iris turns, it stays
+# before the white.
+WHITE_SETBACK_CM, IRIS_SETBACK_CM = 0.30, 0.10
+
+# An eye's front turns with the face sideways, at most by this slope (dz/dx), and stands upright.
+EYE_SLOPE = 0.3
 
 # The iris disc is cut out this much larger than the detected iris: its dark rim belongs to it.
 IRIS_MARGIN = 1.12
@@ -43,6 +49,13 @@ EYEBALL_RADIUS_CM = 1.2
 
 # White of the eye when the photo shows none of it (relative to the light on the skin).
 WHITE_RGB = (0.72, 0.69, 0.67)
+
+# Next to the lids, up to this share of the eye's width, lashes and their shadow darken the eye,
+# down to this share of its light.
+LID_SHADOW, SHADOW_DARK = 0.12, 0.62
+
+# Nearer to the lids than this share of the eye's width a photo shows lashes, not eye.
+CLEAN = 0.055
 
 # A patch around the eye reaches this share of the eye's width beyond its outline.
 PATCH_MARGIN = 0.25
@@ -87,6 +100,7 @@ class EyePatch:
     Attributes:
         image: (h, w, 3) float32 colours.
         depth: (h, w) float32 smooth camera depth of the face over the eye, cm.
+        front: (h, w) float32 camera depth of the upright front of the eye, cm.
         grid: (h, w, 2) pixel positions in the photo.
         lids: (h, w) signed distance to the lid outline in px, positive inside.
         pixel: (h, w) int32 flat pixel index in the photo.
@@ -96,6 +110,7 @@ class EyePatch:
 
     image: np.ndarray
     depth: np.ndarray
+    front: np.ndarray
     grid: np.ndarray
     lids: np.ndarray
     pixel: np.ndarray
@@ -128,7 +143,8 @@ def eye_patch(
     lids = signed_distance(grid.reshape(-1, 2), outline).reshape(grid.shape[:2])
     pixel = np.arange(height * width, dtype=np.int32).reshape(height, width)[window]
     smooth = _smooth_depth(depth[window])
-    return EyePatch(image[window], smooth, grid, lids, pixel, eye_width, camera)
+    front = _eye_front(smooth, grid, lids, camera)
+    return EyePatch(image[window], smooth, front, grid, lids, pixel, eye_width, camera)
 
 
 def eye_sheets(
@@ -145,9 +161,10 @@ def eye_sheets(
     iris_px = points_px[list(eye.iris), :2]
     centre = iris_px[0]
     radius = float(np.linalg.norm(iris_px[1:] - centre, axis=1).mean()) * IRIS_MARGIN
-    off_iris = np.linalg.norm(patch.grid - centre, axis=-1) > radius + 1
-    white = _white(patch.image, patch.lids, off_iris, light_rgb)
-    iris, disc = _iris(patch.image, patch.lids, patch.grid, centre, radius)
+    distance = np.linalg.norm(patch.grid - centre, axis=-1)
+    disc = np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)
+    white = _white(patch, distance > radius + 1, light_rgb)
+    iris = _iris(patch, distance, radius)
     seen = np.where(patch.lids > 0.5, patch.pixel, -1)
     return [
         patch_sheet(
@@ -188,13 +205,15 @@ def patch_sheet(
         patch: where it lies.
         color: (h, w, 3) float32.
         opacity: (h, w) 0..1; 0 = no point.
-        before_cm: how far it lies before the face's surface, cm.
+        before_cm: how far it lies before the face's surface, cm; behind it, before the front of
+            the eye.
         gate: a GATE_ code.
         pixel: (h, w) int32 pixels of the photo that show it, None for none.
     """
+    surface = patch.depth if before_cm > 0 else patch.front
     return skull_sheet(
         name,
-        patch.camera.unproject(patch.grid, patch.depth - before_cm),
+        patch.camera.unproject(patch.grid, surface - before_cm),
         opacity > 0.02,
         color,
         0.95 * opacity,
@@ -209,39 +228,70 @@ def _smooth_depth(depth: np.ndarray) -> np.ndarray:
     return cv2.blur(depth, (size, size), borderType=cv2.BORDER_REPLICATE)
 
 
-def _white(
-    patch: np.ndarray, lids: np.ndarray, off_iris: np.ndarray, light_rgb: np.ndarray
-) -> np.ndarray:
-    known = (lids > 1.0) & off_iris
+def _eye_front(depth: np.ndarray, grid: np.ndarray, lids: np.ndarray, camera: Camera) -> np.ndarray:
+    """Return (h, w) the camera depth of the plane z = a + b x (head frame) through the open eye.
+
+    The face's own surface leans: an iris that looks up along it would sink behind the white.
+    """
+    surface = camera.unproject(grid, depth)
+    inside = lids > 0
+    x, z = (surface[inside if inside.any() else slice(None)][..., axis] for axis in (0, 2))
+    centre = float(x.mean())
+    spread = float(((x - centre) ** 2).mean())
+    slope = float(((x - centre) * (z - z.mean())).mean()) / max(spread, 1e-6)
+    slope = float(np.clip(slope, -EYE_SLOPE, EYE_SLOPE))
+    zeros = np.zeros_like(depth)
+    origin = camera.unproject(grid, zeros)
+    ray = camera.unproject(grid, zeros + 1) - origin
+    ahead = z.mean() + slope * (origin[..., 0] - centre) - origin[..., 2]
+    lean = ray[..., 2] - slope * ray[..., 0]
+    lean = np.where(np.abs(lean) < 1e-3, -1e-3, lean)
+    # Seen from far aside the plane runs away: it stays within a centimetre of the face.
+    return np.clip(ahead / lean, depth - 1, depth + 1).astype(np.float32)
+
+
+def _white(patch: EyePatch, off_iris: np.ndarray, light_rgb: np.ndarray) -> np.ndarray:
+    """Return (h, w, 3) the white of the eye, continued under iris and lids."""
+    image, lids = patch.image, patch.lids
+    known = (lids > CLEAN * patch.eye_width) & off_iris
     if known.sum() < 12:
-        return np.broadcast_to(np.array(WHITE_RGB) * light_rgb, patch.shape).astype(np.float32)
-    pixels = np.clip(patch * 255, 0, 255).round().astype(np.uint8)
-    filled = cv2.inpaint(pixels, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    soft = cv2.GaussianBlur(filled, (0, 0), 1.5).astype(np.float32) / 255
-    return np.where(known[..., None], patch, soft).astype(np.float32)
+        base = np.broadcast_to(np.array(WHITE_RGB) * light_rgb, image.shape)
+    else:
+        # The brighter half: what the lids and the rim of the iris do not darken.
+        luminance = image @ LUMA
+        known &= luminance >= np.median(luminance[known])
+        sigma = 0.15 * patch.eye_width
+        weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), sigma) + 1e-6
+        near = cv2.GaussianBlur(image * known[..., None].astype(np.float32), (0, 0), sigma)
+        # Far from any white that is seen its mean has to do.
+        few = 0.02
+        base = (near + few * image[known].mean(0)) / (weight + few)[..., None]
+    light = smoothstep(lids, 0.0, LID_SHADOW * patch.eye_width)
+    filled = base * (SHADOW_DARK + (1 - SHADOW_DARK) * light)[..., None]
+    return np.where(((lids > 1) & off_iris)[..., None], image, filled).astype(np.float32)
 
 
-def _iris(
-    patch: np.ndarray, lids: np.ndarray, grid: np.ndarray, centre: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (h, w, 3) iris colours, completed under the lids, and its (h, w) soft disc."""
-    offset = grid - centre
-    distance = np.linalg.norm(offset, axis=-1)
-    disc = np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)
-    visible = (lids > 1.0).astype(np.float32)
-    color, weight = patch * visible[..., None], visible.copy()
-    origin = grid[0, 0]
-    for flip in ((1, -1), (-1, 1), (-1, -1)):
-        source = (centre + offset * np.array(flip, np.float32) - origin).astype(np.float32)
-        other = cv2.remap(patch.astype(np.float32), source, None, cv2.INTER_LINEAR)
-        seen = cv2.remap(visible, source, None, cv2.INTER_LINEAR)
-        use = np.where(weight < 0.5, np.where(seen > 0.95, 1, 0), 0).astype(np.float32)
-        color += use[..., None] * other
-        weight += use
-    known = (weight > 0.5) & (disc > 0)
-    mean = color[known].mean(0) if known.any() else np.array([0.2, 0.15, 0.12], np.float32)
-    color = np.where(known[..., None], color / np.maximum(weight, 1)[..., None], mean)
-    return color.astype(np.float32), disc
+def _iris(patch: EyePatch, distance: np.ndarray, radius: float) -> np.ndarray:
+    """Return (h, w, 3) iris colours; what the lids hide continues the rings that are seen."""
+    image, lids = patch.image, patch.lids
+    known = (lids > CLEAN * patch.eye_width) & (distance < radius + 1)
+    if known.sum() < 6:
+        known = (lids > 0.5) & (distance < radius + 1)
+    if not known.any():
+        return np.broadcast_to(np.array([0.2, 0.15, 0.12], np.float32), image.shape).copy()
+    rings = np.arange(0, int(radius) + 2)
+    profile = np.full((len(rings), 3), np.nan)
+    for ring_px in rings:
+        near = known & (np.abs(distance - ring_px) < 1.0)
+        if near.sum() >= 3:
+            profile[ring_px] = np.median(image[near], 0)
+    seen = np.isfinite(profile[:, 0])
+    if not seen.any():
+        profile[:], seen[:] = np.median(image[known], 0), True
+    rings_of = [np.interp(distance, rings[seen], profile[seen, c]) for c in range(3)]
+    completed = np.stack(rings_of, -1)
+    own = smoothstep(lids, 0.0, CLEAN * patch.eye_width)[..., None]
+    return (own * image + (1 - own) * completed).astype(np.float32)
 
 
 def iris_shift(gaze_change_deg: np.ndarray) -> np.ndarray:

@@ -3,11 +3,13 @@
 Absolute: the driver's own pose and coefficients. Relative (the default across people): the change
 since the driver's reference moment is put on the source. Two measured exceptions: lips take 75 %
 of the driver's absolute shape (a smiling source would smile twice), and lids follow by opening
-ratio (a source with narrow eyes would never close them).
+ratio (a source with narrow eyes would never close them). Whoever measures about a neutral face
+opens and shuts the mouth as measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +20,11 @@ from mggtalk_cli.core.interpolation import smoothstep
 # Share of the driver's absolute lip shape in relative driving by video.
 ABSOLUTE_LIPS = 0.75
 
-# Head joint at the base of the skull (head frame, cm): speech turns the head about it.
+# Head joint at the base of the skull (head frame, cm): who measures no position turns about it.
 SPEECH_PIVOT_CM = np.array([0.0, -6.0, -6.0], np.float32)
 
-# Coefficients that open and close the mouth: speech owns them entirely.
+# Coefficients that open and close the mouth: who measures about a neutral face (speech, a phone)
+# owns them entirely.
 OPENING = tuple(
     i
     for i, name in enumerate(ARKIT_NAMES)
@@ -37,40 +40,45 @@ def retarget(
     reference: FaceState,
     source: FaceState,
     mode: str,
+    parts: Mapping[str, str] | None = None,
 ) -> FaceState:
-    """Return the state the source should take.
+    """Return the state the source should take; driver and reference alike leave its pose as it is.
 
     Args:
         driver: the driver now.
         reference: the driver's moment that corresponds to the source photo: its first frame, or
             the neutral face for speech.
         source: the source photo's own state.
-        mode: "absolute", "relative" (video) or "speech".
+        mode: "absolute", or how the driver was measured: "relative" (tracked in a video), "speech",
+            or "phone" (shapes measured about a neutral face, and a head that only turns).
+        parts: the same for its "mouth", "head" and "blink" where they were measured otherwise.
     """
     if mode == "absolute":
         return driver
-    beta = source.beta + driver.beta - reference.beta
-    if mode == "speech":
-        beta[list(OPENING)] = driver.beta[list(OPENING)]
-        pivot = source.rotation @ SPEECH_PIVOT_CM + source.translation
-        arm = driver.rotation @ (source.translation - pivot) + pivot
-        translation = arm + driver.translation
-    else:
-        lips = list(MOUTH)
+    modes = dict.fromkeys(("mouth", "head", "blink"), mode) | dict(parts or {})
+    beta = source.beta + (driver.beta - reference.beta)
+    lips, opening = list(MOUTH), list(OPENING)
+    if modes["mouth"] != "speech":
         beta[lips] += ABSOLUTE_LIPS * (driver.beta[lips] - beta[lips])
-        translation = source.translation + driver.translation - reference.translation
+    if modes["mouth"] != "relative":
+        beta[opening] = driver.beta[opening]
     for lid in BLINKS:
-        opening = (1 - driver.beta[lid]) / max(1 - float(reference.beta[lid]), 0.3)
-        if mode == "relative":
-            opening *= smoothstep(opening, SHUT_AT, TRUSTED_ABOVE)
-        beta[lid] = 1 - max(opening, 0.0) * (1 - source.beta[lid])
+        ratio = (1 - driver.beta[lid]) / max(1 - float(reference.beta[lid]), 0.3)
+        if modes["blink"] == "relative":
+            ratio *= smoothstep(ratio, SHUT_AT, TRUSTED_ABOVE)
+        beta[lid] = 1 - max(ratio, 0.0) * (1 - source.beta[lid])
+    # Written as a change, so that equal rotations give the source's to the last bit.
+    change = (driver.rotation - reference.rotation) @ reference.rotation.T
+    translation = source.translation + (driver.translation - reference.translation)
+    if modes["head"] in ("speech", "phone"):
+        translation = translation - change @ (source.rotation @ SPEECH_PIVOT_CM)
     return replace(
         driver,
         beta=beta.astype(np.float32),
-        rotation=(driver.rotation @ reference.rotation.T @ source.rotation).astype(np.float32),
+        rotation=(source.rotation + change @ source.rotation).astype(np.float32),
         translation=translation.astype(np.float32),
-        gaze=(source.gaze + driver.gaze - reference.gaze).astype(np.float32),
-        residual=source.residual + driver.residual - reference.residual,
+        gaze=(source.gaze + (driver.gaze - reference.gaze)).astype(np.float32),
+        residual=source.residual + (driver.residual - reference.residual),
     )
 
 

@@ -89,16 +89,16 @@ def test_closed_reference_eyes_do_not_divide_by_zero() -> None:
     assert np.abs(driven.beta[list(BLINKS)]).max() < 3
 
 
-def test_speech_owns_the_opening_of_the_mouth() -> None:
-    neutral = neutral_state()
-    driven = retarget(DRIVER, reference=neutral, source=SOURCE, mode="speech")
+@pytest.mark.parametrize(("mode", "share"), [("speech", 0.0), ("phone", ABSOLUTE_LIPS)])
+def test_measured_about_neutral_owns_the_opening_of_the_mouth(mode: str, share: float) -> None:
+    driven = retarget(DRIVER, reference=neutral_state(), source=SOURCE, mode=mode)
     opening = list(OPENING)
     assert ARKIT_INDEX["jawOpen"] in opening
     np.testing.assert_array_equal(driven.beta[opening], DRIVER.beta[opening])
     smile = ARKIT_INDEX["mouthSmileLeft"]
-    np.testing.assert_allclose(
-        driven.beta[smile], SOURCE.beta[smile] + DRIVER.beta[smile], atol=1e-6
-    )
+    both = SOURCE.beta[smile] + DRIVER.beta[smile]
+    expected = (1 - share) * both + share * DRIVER.beta[smile]
+    np.testing.assert_allclose(driven.beta[smile], expected, atol=1e-6)
 
 
 def test_silence_closes_the_mouth_and_keeps_the_pose() -> None:
@@ -117,6 +117,51 @@ def test_speech_turns_the_head_about_the_skulls_base() -> None:
     before = SOURCE.rotation @ SPEECH_PIVOT_CM + SOURCE.translation
     after = driven.rotation @ SPEECH_PIVOT_CM + driven.translation
     np.testing.assert_allclose(after, before, atol=1e-4)
+
+
+def test_a_phones_head_turns_about_the_skulls_base_and_its_lids_are_believed() -> None:
+    turn = matrix_from_angles(20, 5, 3).astype(np.float32)
+    neutral = neutral_state()
+    driver = replace(neutral, rotation=turn, beta=neutral.beta.copy())
+    driver.beta[list(BLINKS)] = 0.6
+    driven = retarget(driver, reference=neutral, source=SOURCE, mode="phone")
+    before = SOURCE.rotation @ SPEECH_PIVOT_CM + SOURCE.translation
+    np.testing.assert_allclose(
+        driven.rotation @ SPEECH_PIVOT_CM + driven.translation, before, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        1 - driven.beta[list(BLINKS)], 0.4 * (1 - SOURCE.beta[list(BLINKS)]), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("mode", ["relative", "speech", "phone"])
+def test_equal_driver_and_reference_move_no_head_to_the_last_bit(mode: str) -> None:
+    driven = retarget(REFERENCE, reference=REFERENCE, source=SOURCE, mode=mode)
+    rotation, translation = head_motion(driven, SOURCE)
+    assert (rotation == np.eye(3)).all()
+    assert (translation == 0).all()
+    assert (driven.gaze == SOURCE.gaze).all()
+    assert (driven.residual == SOURCE.residual).all()
+
+
+def test_parts_are_taken_as_they_were_measured() -> None:
+    """A spoken mouth and lids on a tracked head are those of speech, the rest of the video."""
+    spoken, tracked = (
+        retarget(DRIVER, reference=REFERENCE, source=SOURCE, mode=mode)
+        for mode in ("speech", "relative")
+    )
+    mixed = retarget(
+        DRIVER,
+        reference=REFERENCE,
+        source=SOURCE,
+        mode="relative",
+        parts={"mouth": "speech", "blink": "speech"},
+    )
+    same(mixed, replace(spoken, translation=tracked.translation))
+    turned = retarget(
+        DRIVER, reference=REFERENCE, source=SOURCE, mode="speech", parts={"head": "relative"}
+    )
+    same(turned, mixed)
 
 
 def test_inputs_are_not_changed() -> None:

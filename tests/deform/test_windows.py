@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
-from mggtalk_cli.core.landmark_groups import LOWER_LIP_INNER, UPPER_LIP_INNER
+from mggtalk_cli.core.landmark_groups import (
+    EYE_RIGHT_LOWER,
+    EYE_RIGHT_UPPER,
+    LOWER_LIP_INNER,
+    UPPER_LIP_INNER,
+)
 from mggtalk_cli.core.sheet import (
     GATE_EYE_LEFT,
     GATE_EYE_RIGHT,
@@ -18,9 +23,9 @@ from mggtalk_cli.core.sheet import (
     GATE_MOUTH,
     GATE_NONE,
 )
-from mggtalk_cli.deform import MOUTH_RING, HeadRig, deform_analytic
+from mggtalk_cli.deform import MOUTH_RING, HeadRig, deform_analytic, posed_landmarks
 from mggtalk_cli.deform.aperture import EDGE_PX, signed_distance, window
-from mggtalk_cli.deform.edges import RINGS, seen_through
+from mggtalk_cli.deform.edges import LOOKS, RINGS, lids_following, seen_through
 from mggtalk_cli.deform.eyes import EYEBALL_RADIUS_CM, iris_shift
 from mggtalk_cli.deform.skinning import move_points
 
@@ -141,7 +146,35 @@ def test_iris_turns_to_where_the_gaze_goes(
     pixels_per_cm = head_rig.camera.focal_px / before[iris, 2].mean()
     expected = EYEBALL_RADIUS_CM * np.sin(np.radians(12)) * pixels_per_cm
     assert sign * change[iris].mean(0)[axis] == pytest.approx(expected, rel=0.15)
-    assert np.abs(change[~iris]).max() == 0
+    still = ~iris if axis == 0 else ~iris & ~hangs_on_lids(head_rig)
+    assert np.abs(change[still]).max() == 0
+
+
+def hangs_on_lids(head_rig: HeadRig) -> np.ndarray:
+    """Which points the lids carry when they follow the gaze up or down."""
+    rig, looks = head_rig.rig, [index for index, _ in LOOKS]
+    carried = rig.shapes[looks].abs().amax((0, 2)) > 0
+    return (carried[rig.index.long()] & (rig.weight != 0)).any(1).numpy()
+
+
+def test_lids_follow_the_gaze_but_not_against_measured_landmarks(
+    head_rig: HeadRig, source: FaceState
+) -> None:
+    ahead = replace(source, gaze=np.zeros(2, np.float32))
+    upper, lower = EYE_RIGHT_UPPER[4], EYE_RIGHT_LOWER[4]
+    heights = []
+    for up in (-20, 0, 20):
+        target = replace(ahead, gaze=np.array([0, up], np.float32))
+        heights.append(posed_landmarks(head_rig, ahead, target)[[upper, lower], 1])
+    down, level, up = np.array(heights)
+    iris_cm = EYEBALL_RADIUS_CM * np.sin(np.radians(20))
+    assert 0.3 * iris_cm < (level - down)[0] < iris_cm
+    assert 0 < (up - level)[0] < iris_cm
+    assert abs((level - down)[1]) < 0.2 * iris_cm
+    measured = replace(target, residual=np.full_like(source.residual, 1e-6))
+    np.testing.assert_array_equal(lids_following(measured), source.beta)
+    kept = posed_landmarks(head_rig, ahead, measured)[upper, 1]
+    assert kept == pytest.approx(level[0], abs=1e-4)
 
 
 def test_gaze_is_bounded() -> None:

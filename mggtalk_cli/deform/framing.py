@@ -1,0 +1,157 @@
+"""Keep a driven head in the picture: what another person's motion may do in this photo's framing.
+
+A head that just fits its photo cannot follow a driver who walks through a wide frame. Turns,
+distance and place are limited softly, each by the room that the photo leaves around the head:
+unchanged for small motion, never beyond the room. The place is limited after the turn and the
+distance, from the head's outermost points as the camera sees them, so that it holds exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import ConvexHull
+
+from mggtalk_cli.core.camera import Y_UP_TO_OPENCV, Camera
+from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.rotation import rotation_exp, rotation_log
+
+# Motion up to this share of the room is left as it is; the rest is squeezed into what remains.
+FREE = 0.6
+# One photo shows a head well up to about this turn from it, in all directions.
+MOST_TURN_DEG = 70.0
+# A head may come no nearer than this factor on its size, nor go farther than its inverse.
+MOST_ZOOM = 1.6
+# What the photo itself cuts off may go this share of the head's size farther out.
+CUT_SLACK = 0.1
+# The outline holds one point per cell of this size (cm); what that misses, a margin of this share
+# of the frame makes up for.
+CELL_CM, MARGIN = 1.0, 0.01
+SAME_CM = 1e-4  # smaller changes are rounding: the target is left as it is
+
+
+def squeezed(value: float, room: float) -> float:
+    """Return a value softly limited to -room..room; the same up to `FREE` of it.
+
+    >>> squeezed(0.5, 1.0), round(squeezed(100.0, 1.0), 2)
+    (0.5, 1.0)
+    """
+    free = FREE * room
+    beyond = abs(value) - free
+    if beyond <= 0:
+        return value
+    rest = max(room - free, 1e-12)
+    return float(np.copysign(free + rest * beyond / (rest + beyond), value))
+
+
+@dataclass(frozen=True)
+class Framing:
+    """A head in its photo's frame.
+
+    Attributes:
+        outline: (n, 3) cm, head frame: the head's outermost points.
+        camera: of the photo.
+        source: the state in the photo.
+        low: (2,) px, the least x and y that the head may reach.
+        high: (2,) px, the greatest ones.
+    """
+
+    outline: np.ndarray
+    camera: Camera
+    source: FaceState
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, camera: Camera, source: FaceState) -> Framing:
+        """Return the framing of a head with these (n, 3) points, cm, head frame."""
+        frame = np.array([camera.width, camera.height], np.float64)
+        whole = cls(_outline(points.astype(np.float64)), camera, source, np.zeros(2), frame)
+        rest = whole.box(source)
+        slack, margin = CUT_SLACK * (rest[1] - rest[0]), MARGIN * frame.max()
+        low = np.where(rest[0] > 0, np.minimum(rest[0], margin), rest[0] - slack)
+        high = np.where(rest[1] < frame, np.maximum(rest[1], frame - margin), rest[1] + slack)
+        return replace(whole, low=low, high=high)
+
+    def seen(self, state: FaceState) -> np.ndarray:
+        """Return (n, 3) outline of the head in a state, camera frame (x right, y down), cm."""
+        turned = self.outline @ state.rotation.T.astype(np.float64) + state.translation
+        return np.asarray(turned @ Y_UP_TO_OPENCV)
+
+    def box(self, state: FaceState) -> np.ndarray:
+        """Return (2, 2) px: least and greatest x and y of the head in a state."""
+        pixels = self._pixels(self.seen(state))
+        return np.stack([pixels.min(0), pixels.max(0)])
+
+    def _pixels(self, seen: np.ndarray) -> np.ndarray:
+        """Return (n, 2) px of an outline in the camera frame."""
+        middle = np.array([self.camera.width, self.camera.height]) / 2
+        scaled = seen[:, :2] / np.maximum(seen[:, 2:], 1e-3) * self.camera.focal_px
+        return np.asarray(scaled + middle)
+
+    def holds(self, state: FaceState) -> bool:
+        """Return whether the head of a state is in the picture, as far as the photo's own is."""
+        low, high = self.box(state)
+        return bool((low >= self.low - 1).all() and (high <= self.high + 1).all())
+
+    def kept(self, target: FaceState) -> FaceState:
+        """Return the target, its head turned and moved so far only that it stays in the picture."""
+        target = self._turned(target)
+        own, wanted = self.source.translation, target.translation
+        away = self._away(target)
+        seen = self.seen(replace(target, translation=np.array([own[0], own[1], away])))
+        size = float((np.ptp(self._pixels(seen), 0) / (self.high - self.low)).max())
+        if size > 1:  # farther until it fits; what is near shrinks faster: a little more than that
+            farther = 1.05 * (size - 1) * float(seen[:, 2].max())
+            seen[:, 2] += farther
+            away -= farther
+        (left, right), (down, up) = self._room(seen)
+        x = own[0] + _within(float(wanted[0] - own[0]), left, right)
+        y = own[1] + _within(float(wanted[1] - own[1]), down, up)
+        place = np.array([x, y, away], np.float32)
+        near = np.abs(place - wanted).max() < SAME_CM
+        return target if near else replace(target, translation=place)
+
+    def _turned(self, target: FaceState) -> FaceState:
+        """Return the target with its turn from the photo limited."""
+        change = target.rotation @ self.source.rotation.T.astype(np.float64)
+        most = np.deg2rad(MOST_TURN_DEG)
+        if np.trace(change) >= 1 + 2 * np.cos(FREE * most):
+            return target
+        vector = rotation_log(change)
+        angle = float(np.linalg.norm(vector))
+        turn = rotation_exp(vector * squeezed(angle, most) / angle)
+        return replace(target, rotation=(turn @ self.source.rotation).astype(np.float32))
+
+    def _away(self, target: FaceState) -> float:
+        """Return the z of the target, cm, its distance being limited about the photo's."""
+        own, wanted = float(self.source.translation[2]), float(target.translation[2])
+        zoom = np.log(own / wanted) if wanted < 0 else np.inf
+        limited = squeezed(min(zoom, 1e6), np.log(MOST_ZOOM))
+        return wanted if limited == zoom else own * np.exp(-limited)
+
+    def _room(self, seen: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return how far, cm, an outline fits to the left (negative) and right, down and up."""
+        middle = np.array([self.camera.width, self.camera.height]) / 2
+        scale = seen[:, 2:] / self.camera.focal_px
+        low = ((self.low - middle) * scale - seen[:, :2]).max(0)
+        high = ((self.high - middle) * scale - seen[:, :2]).min(0)
+        return (low[0], high[0]), (-high[1], -low[1])
+
+
+def _outline(points: np.ndarray) -> np.ndarray:
+    """Return the outermost of (n, 3) points, cm: of each cell's the farthest from the middle."""
+    hull = points[ConvexHull(points).vertices]
+    hull = hull[np.argsort(-np.linalg.norm(hull - hull.mean(0), axis=1), kind="stable")]
+    _, first = np.unique(np.floor(hull / CELL_CM), axis=0, return_index=True)
+    return np.asarray(hull[first])
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """Return a motion softly limited to low..high, about the nearest place to no motion there."""
+    if low > high:  # it does not fit: in the middle
+        return (low + high) / 2
+    rest = float(np.clip(0.0, low, high))
+    room = high - rest if value > rest else rest - low
+    return rest + squeezed(value - rest, room)
