@@ -28,7 +28,7 @@ from mggtalk_cli.deform.binding import (
 )
 from mggtalk_cli.deform.edges import HeadRig, lids_following, meet_edges, seen_through
 from mggtalk_cli.deform.eyelids import lid_sheets
-from mggtalk_cli.deform.eyes import EYES, eye_patch, eye_sheets, iris_shift
+from mggtalk_cli.deform.eyes import EYES, eye_patch, eye_sheets, eye_shift, iris_shift
 from mggtalk_cli.deform.framing import Framing
 from mggtalk_cli.deform.lips import snap_lips
 from mggtalk_cli.deform.mouth import Part, mouth_sheets, placed, seen_teeth
@@ -78,7 +78,9 @@ class Deformed(NamedTuple):
 def deform_analytic(head: HeadRig, source: FaceState, target: FaceState) -> Deformed:
     """Return the points of `head` (photographed in state `source`) in state `target`."""
     motion = expression_motion(head.rig, source, target)
-    gaze = torch.from_numpy(iris_shift(target.gaze - source.gaze))
+    gaze = torch.from_numpy(
+        iris_shift(target.gaze - source.gaze) + eye_shift(target.residual - source.residual)
+    )
     rotation, translation = map(torch.from_numpy, head_motion(target, source))
     points = deform_points(head.rig, motion, gaze, rotation, translation)
     return Deformed(points, seen_through(head, motion, gaze))

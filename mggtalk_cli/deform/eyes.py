@@ -294,6 +294,16 @@ def _iris(patch: EyePatch, distance: np.ndarray, radius: float) -> np.ndarray:
     return (own * image + (1 - own) * completed).astype(np.float32)
 
 
+def eye_shift(residual_change: np.ndarray) -> np.ndarray:
+    """Return (3,) float32 cm by which the eyes have moved with their corners.
+
+    Args:
+        residual_change: (468, 3) measured landmark motion beyond the face model, cm.
+    """
+    corners = [eye.upper[end] for eye in EYES for end in (0, -1)]
+    return np.asarray(residual_change[corners].mean(0), np.float32)
+
+
 def iris_shift(gaze_change_deg: np.ndarray) -> np.ndarray:
     """Return (3,) float32 motion of the iris in the head frame, cm, for a gaze change (2,)."""
     x, y = np.sin(np.radians(np.clip(gaze_change_deg, -35, 35)))
