@@ -167,7 +167,10 @@ KINDS: dict[str, KindSpec] = {
         command="mggtalk drive",
         meta={
             "fps": _FPS,
-            "source": MetaSpec("text", "what it was read from: video, audio, ..."),
+            "source": MetaSpec("text", "what it was read from: video, audio or csv"),
+            "parts": MetaSpec(
+                "texts", "the same for mouth, head, blink or gaze of another source", optional=True
+            ),
             "audio": _AUDIO_META,
             "camera": MetaSpec(
                 "intrinsics", "focal_px, width, height of the clip", optional=True, nullable=True

@@ -68,6 +68,10 @@ META_FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "positive": (lambda v: _is_number(v) and v > 0, "a number above 0"),
     "count": (_is_count, "a whole number"),
     "text": (_is_text, "a text"),
+    "texts": (
+        lambda v: isinstance(v, dict) and all(map(_is_text, (*v.keys(), *v.values()))),
+        "an object of texts",
+    ),
     "names": (lambda v: _is_list_of(v, _is_text), "a list of names"),
     "box": (lambda v: _is_list_of(v, _is_number, 4), "four numbers"),
     "source": (

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import typer
 
-from mggtalk_cli.cli import files, options
+from mggtalk_cli.cli import controls, driving, files, options
 
 
 def animate(
     ctx: typer.Context,
     photo: options.PhotoOrHead,
     output: options.FilmOut,
+    driver: options.AnyDriver = None,
     audio: options.Audio = None,
     video: options.Video = None,
     motion: options.Motion = None,
-    absolute: options.Absolute = False,
     fps: options.Fps = options.FPS,
-    seed: options.Seed = 0,
-    blink: options.Blink = "auto",
-    head_scale: options.HeadScale = 1.0,
-    mouth_scale: options.MouthScale = 1.0,
-    still: options.Still = False,
+    track: options.Track = options.Tracking.flow,
     look_ahead: options.LookAhead = options.LOOK_AHEAD_MS,
+    seed: options.Seed = 0,
+    absolute: controls.Absolute = False,
+    expression: controls.Expression = None,
+    expression_scale: controls.ExpressionScale = 1.0,
+    mouth_scale: controls.MouthScale = 1.0,
+    head_scale: controls.HeadScale = 1.0,
+    still: controls.Still = False,
+    yaw: controls.HeadYaw = "0",
+    pitch: controls.HeadPitch = "0",
+    roll: controls.HeadRoll = "0",
+    blink: controls.Blink = "auto",
+    gaze: controls.Gaze = "track",
+    smooth: controls.Smooth = 0.0,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
     face: options.Face = None,
-    yaw: options.Yaw = 0.0,
-    pitch: options.Pitch = 0.0,
-    roll: options.Roll = 0.0,
     turntable: options.Turntable = False,
     densify: options.Densify = False,
     background: options.Background = None,
@@ -38,8 +44,8 @@ def animate(
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Animate a photo by speech, a clip or a motion artifact: all stages, streaming."""
-    kind, source = files.choose_driver(audio, video, motion)
+    """Animate a photo by speech, a clip, a phone's take or a motion: all stages, streaming."""
+    kind, source = driving.choose_driver(driver, audio, video, motion)
     files.only_one_stdin(photo, source)
     if absolute and kind == "audio":
         raise typer.BadParameter("--absolute needs a video's own pose; use it with --video")
@@ -49,14 +55,20 @@ def animate(
     files.check_transparency(output, background)
     from mggtalk_cli import pipeline
 
+    kind = driving.kind_of(kind, source)
+    asked = controls.asked(
+        kind, seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still,
+        expression=expression, expression_scale=expression_scale, gaze=gaze,
+        turn=(yaw, pitch, roll), smooth=smooth,
+    )  # fmt: skip
     build = pipeline.BuildOptions(size=size, crop=crop.value, face=face)
-    view = pipeline.RenderOptions(yaw, pitch, roll, turntable, densify, device.value)
-    style = files.speech_style(
-        seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still
-    )
-    with files.open_driver(kind, source, fps=fps, style=style, look_ahead_ms=look_ahead) as driver:
+    view = pipeline.RenderOptions(turntable=turntable, densify=densify, device=device.value)
+    style = driving.speech_style(seed=seed, blink=blink)
+    with driving.open_driver(
+        kind, source, fps=fps, style=style, look_ahead_ms=look_ahead, track=track
+    ) as opened:
         head = files.head_of(photo, build)
         film = pipeline.animate(
-            head, driver, absolute=absolute, options=view, background=background
+            head, opened, absolute=absolute, controls=asked, options=view, background=background
         )
         files.write_film(ctx.obj, film, output, overwrite=overwrite)

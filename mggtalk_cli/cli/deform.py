@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import typer
 
-from mggtalk_cli.cli import files, options
+from mggtalk_cli.cli import controls, driving, files, options
 
 
 def deform(
     ctx: typer.Context,
     head: options.Head,
     output: options.Artifact,
+    driver: options.AnyDriver = None,
     audio: options.Audio = None,
     video: options.Video = None,
     motion: options.Motion = None,
-    absolute: options.Absolute = False,
     fps: options.Fps = options.FPS,
-    seed: options.Seed = 0,
-    blink: options.Blink = "auto",
-    head_scale: options.HeadScale = 1.0,
-    mouth_scale: options.MouthScale = 1.0,
-    still: options.Still = False,
+    track: options.Track = options.Tracking.flow,
     look_ahead: options.LookAhead = options.LOOK_AHEAD_MS,
+    seed: options.Seed = 0,
+    absolute: controls.Absolute = False,
+    expression: controls.Expression = None,
+    expression_scale: controls.ExpressionScale = 1.0,
+    mouth_scale: controls.MouthScale = 1.0,
+    head_scale: controls.HeadScale = 1.0,
+    still: controls.Still = False,
+    yaw: controls.HeadYaw = "0",
+    pitch: controls.HeadPitch = "0",
+    roll: controls.HeadRoll = "0",
+    blink: controls.Blink = "auto",
+    gaze: controls.Gaze = "track",
+    smooth: controls.Smooth = 0.0,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Move a head's points by speech, a clip or a motion artifact."""
-    kind, source = files.choose_driver(audio, video, motion)
+    """Move a head's points by speech, a clip, a phone's take or a motion artifact."""
+    kind, source = driving.choose_driver(driver, audio, video, motion)
     files.only_one_stdin(head, source)
     if absolute and kind == "audio":
         raise typer.BadParameter("--absolute needs a video's own pose; use it with --video")
@@ -37,10 +46,16 @@ def deform(
     files.check_targets(output, overwrite=overwrite)
     from mggtalk_cli import pipeline
 
+    kind = driving.kind_of(kind, source)
+    asked = controls.asked(
+        kind, seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still,
+        expression=expression, expression_scale=expression_scale, gaze=gaze,
+        turn=(yaw, pitch, roll), smooth=smooth,
+    )  # fmt: skip
     built = files.read_artifact(head, "head")
-    style = files.speech_style(
-        seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still
-    )
-    with files.open_driver(kind, source, fps=fps, style=style, look_ahead_ms=look_ahead) as driver:
-        points = pipeline.deform(built, driver, absolute=absolute)
+    style = driving.speech_style(seed=seed, blink=blink)
+    with driving.open_driver(
+        kind, source, fps=fps, style=style, look_ahead_ms=look_ahead, track=track
+    ) as opened:
+        points = pipeline.deform(built, opened, absolute=absolute, controls=asked)
         files.write_artifact(ctx.obj, points, output, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""`mggtalk drive`: sound or video -> Motion."""
+"""`mggtalk drive`: sound, video, a phone's take or a motion, or parts of several -> Motion."""
 
 from __future__ import annotations
 
@@ -6,35 +6,50 @@ import dataclasses
 
 import typer
 
-from mggtalk_cli.cli import files, options
+from mggtalk_cli.cli import controls, driving, files, options
 
 
 def drive(
     ctx: typer.Context,
     source: options.Driver,
     output: options.Artifact,
+    csv: options.Csv = None,
+    mouth_from: controls.MouthFrom = None,
+    head_from: controls.HeadFrom = None,
+    blink_from: controls.BlinkFrom = None,
+    gaze_from: controls.GazeFrom = None,
     fps: options.Fps = options.FPS,
+    track: options.Track = options.Tracking.flow,
     seed: options.Seed = 0,
-    blink: options.Blink = "auto",
-    head_scale: options.HeadScale = 1.0,
-    mouth_scale: options.MouthScale = 1.0,
-    still: options.Still = False,
+    mouth_scale: controls.MouthScale = 1.0,
+    head_scale: controls.HeadScale = 1.0,
+    still: controls.Still = False,
+    blink: controls.Blink = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Read expression, head pose and gaze from speech or a clip; its kind is found by content."""
-    files.check_inputs(source)
-    files.check_targets(output, overwrite=overwrite)
+    """Read expression, head pose and gaze from speech, a clip or a take; parts may be mixed."""
+    parts = {"mouth": mouth_from, "head": head_from, "blink": blink_from, "gaze": gaze_from}
+    if "-" in parts.values():
+        raise typer.BadParameter("only the main driver can come from stdin: give a file")
+    files.check_inputs(source, *parts.values())
+    files.check_targets(output, csv, overwrite=overwrite)
     from mggtalk_cli import pipeline
 
-    style = files.speech_style(
-        seed=seed, blink=blink, head_scale=head_scale, mouth_scale=mouth_scale, still=still
-    )
-    with files.local_file(source) as path:
-        driver = pipeline.drive(path, fps=fps, style=style)
+    style = driving.speech_style(seed=seed, blink=blink)
+    with driving.open_merged(source, parts, fps=fps, style=style, track=track) as (merged, kind):
+        asked = controls.asked(
+            kind, seed=seed, blink=blink,
+            head_scale=head_scale, mouth_scale=mouth_scale, still=still,
+        )  # fmt: skip
+        driver = pipeline.control(merged, asked)
         moments = ctx.obj.track(driver.moments, driver.frame_count)
         motion = pipeline.motion_artifact(dataclasses.replace(driver, moments=moments))
+        if csv is not None:
+            pipeline.export_take(motion, csv, overwrite=overwrite)
         files.write_artifact(ctx.obj, motion, output, overwrite=overwrite)
+    if csv is not None:
+        ctx.obj.wrote(csv)

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import typer
 
-from mggtalk_cli.cli import options
 from mggtalk_cli.core.output import FrameFiles, atomic_path, check_output, is_pattern
 from mggtalk_cli.errors import InputError
 
 if TYPE_CHECKING:
     from mggtalk_cli.artifacts import Artifact
     from mggtalk_cli.cli.progress import Reporter
-    from mggtalk_cli.core.audio import AudioFile
-    from mggtalk_cli.core.audio_stream import AudioStream
-    from mggtalk_cli.pipeline import BuildOptions, Drive, SpeechStyle, Video
+    from mggtalk_cli.pipeline import BuildOptions, Video
 
 log = logging.getLogger("mggtalk")
 
@@ -284,75 +281,3 @@ def check_background(background: str | None) -> None:
             f"--background {background}: neither a colour (name or #rrggbb), a picture file nor"
             " 'transparent'"
         ) from None
-
-
-def choose_driver(
-    audio: str | None, video: str | None, motion: str | None
-) -> tuple[Literal["audio", "video", "motion"], str]:
-    """Return the one driver that was given; none or several are a usage error."""
-    given = [(n, v) for n, v in (("audio", audio), ("video", video), ("motion", motion)) if v]
-    if len(given) != 1:
-        raise typer.BadParameter("give exactly one of --audio, --video and --motion")
-    return given[0]  # type: ignore[return-value]
-
-
-def speech_style(
-    *, seed: int, blink: str, head_scale: float, mouth_scale: float, still: bool
-) -> SpeechStyle:
-    """Return how somebody talks, from the options of a command."""
-    from mggtalk_cli.pipeline import SpeechStyle
-
-    rate = options.blinks_per_min(blink)
-    return SpeechStyle(
-        seed=seed,
-        blinks_per_min=SpeechStyle.blinks_per_min if rate is None else rate,
-        head_scale=0.0 if still else head_scale,
-        mouth_scale=mouth_scale,
-    )
-
-
-@contextmanager
-def _sound_on_stdin(look_ahead_ms: int) -> Iterator[AudioFile | AudioStream]:
-    """Yield the sound on stdin as it comes in; formats that cannot be read so are copied first."""
-    from mggtalk_cli.core.audio import AudioFile
-    from mggtalk_cli.core.audio_stream import AudioStream, Bytes, is_streamable
-
-    if sys.stdin.isatty():
-        raise InputError("stdin is a terminal: name a file or pipe one into the command")
-    stream = Bytes(sys.stdin.buffer)  # type: ignore[arg-type]  # it has read1
-    if is_streamable(stream):
-        yield AudioStream(stream, look_ahead_s=look_ahead_ms / 1000)
-        return
-    with tempfile.NamedTemporaryFile(prefix="mggtalk-stdin-") as copy:
-        shutil.copyfileobj(stream, copy)
-        copy.flush()
-        yield AudioFile(copy.name)
-
-
-@contextmanager
-def open_driver(
-    kind: Literal["audio", "video", "motion"],
-    source: str,
-    *,
-    fps: float,
-    style: SpeechStyle,
-    look_ahead_ms: int,
-) -> Iterator[Drive]:
-    """Yield the driver; stdin may carry it, speech as it comes in."""
-    from mggtalk_cli import driver
-
-    if kind == "motion":
-        stored = driver.drive_motion(read_artifact(source, "motion"))
-        if fps not in (options.FPS, stored.fps):
-            log.warning(f"the motion has {stored.fps:g} frames/s: --fps does not change it")
-        yield stored
-        return
-    if kind == "audio" and source == "-":
-        with _sound_on_stdin(look_ahead_ms) as sound:
-            yield driver.drive_audio(sound, fps=fps, style=style)
-        return
-    with local_file(source) as path:
-        if kind == "audio":
-            yield driver.drive_audio(path, fps=fps, style=style)
-        else:
-            yield driver.drive_video(path, fps=fps)

@@ -5,7 +5,6 @@ The values are plain Python; nothing here loads the libraries that do the work.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from enum import Enum
@@ -38,6 +37,13 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class Tracking(str, Enum):
+    """How a face is followed through a clip."""
+
+    fast = "fast"
+    flow = "flow"
+
+
 class Up(str, Enum):
     """The axis that points up in a .ply."""
 
@@ -50,26 +56,6 @@ class Up(str, Enum):
 def _even_size(value: int | None) -> int | None:
     if value is not None and value % 2:
         raise typer.BadParameter(f"{value} is odd; films need even sizes: use {value + 1}")
-    return value
-
-
-def blinks_per_min(value: str) -> float | None:
-    """Return the rate that --blink asks for, None for a natural one."""
-    if value in ("off", "auto"):
-        return 0.0 if value == "off" else None
-    try:
-        rate = float(value)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate <= MAX_BLINKS_PER_MIN:
-        raise typer.BadParameter(
-            f"{value} is neither off, auto nor a rate of up to {MAX_BLINKS_PER_MIN} a minute"
-        )
-    return rate
-
-
-def _check_blink(value: str) -> str:
-    blinks_per_min(value)
     return value
 
 
@@ -95,7 +81,20 @@ PhotoOrHead = Annotated[
 ]
 Head = Annotated[str, typer.Argument(metavar="HEAD", help="Head artifact, or - for stdin.")]
 Driver = Annotated[
-    str, typer.Argument(metavar="SOUND|VIDEO", help="Speech or a driving clip, or - for stdin.")
+    str,
+    typer.Argument(
+        metavar="DRIVER",
+        help="Speech, a clip of a face, a motion artifact or a phone's take (Live Link Face CSV); "
+        "- for stdin.",
+    ),
+]
+AnyDriver = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DRIVER",
+        help="Speech, a clip of a face, a motion artifact or a phone's take (Live Link Face CSV).",
+        show_default=False,
+    ),
 ]
 Points = Annotated[
     str,
@@ -134,11 +133,17 @@ Ply = Annotated[
         help="Also write the Gaussians as .ply: the first frame's, or each one's (%05d.ply).",
     ),
 ]
+Csv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="Also write it as a take: the CSV of Live Link Face (ARKit)."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 # ---------------------------------------------------------------- what drives
 
-_DRIVER = "What drives the head (one of audio, video, motion)"
+_DRIVER = "What drives the head (one of DRIVER, audio, video, motion)"
 _BUILD = "How the head is built"
 _VIEW = "How it is seen"
 _PLY = "How a .ply is seen"
@@ -166,7 +171,18 @@ Video = Annotated[
 ]
 Motion = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Motion artifact of `drive`.", rich_help_panel=_DRIVER),
+    typer.Option(
+        metavar="FILE",
+        help="Motion artifact of `drive`, or a phone's take (Live Link Face CSV).",
+        rich_help_panel=_DRIVER,
+    ),
+]
+Track = Annotated[
+    Tracking,
+    typer.Option(
+        help="How clips are tracked: flow corrects landmarks by optical flow, fast does not.",
+        rich_help_panel=_DRIVER,
+    ),
 ]
 Fps = Annotated[
     float,
@@ -181,42 +197,6 @@ Seed = Annotated[
     int,
     typer.Option(min=0, help="Seed of blinks and head motion for speech.", rich_help_panel=_DRIVER),
 ]
-Blink = Annotated[
-    str,
-    typer.Option(
-        metavar="off|auto|RATE",
-        callback=_check_blink,
-        help="Blinks for speech: none, natural, or so many a minute.",
-        rich_help_panel=_DRIVER,
-    ),
-]
-HeadScale = Annotated[
-    float,
-    typer.Option(
-        min=0, max=MAX_SCALE, help="Factor on head motion for speech.", rich_help_panel=_DRIVER
-    ),
-]
-MouthScale = Annotated[
-    float,
-    typer.Option(
-        min=0, max=MAX_SCALE, help="Factor on mouth motion for speech.", rich_help_panel=_DRIVER
-    ),
-]
-Still = Annotated[
-    bool,
-    typer.Option(
-        "--still", help="No head motion for speech; --head-scale 0.", rich_help_panel=_DRIVER
-    ),
-]
-Absolute = Annotated[
-    bool,
-    typer.Option(
-        "--absolute/--relative",
-        help="The driver's own pose and expression, or their change on the source's.",
-        rich_help_panel=_DRIVER,
-    ),
-]
-
 # ---------------------------------------------------------------- how a head is built
 
 _SIZE_HELP = "Longer side of the frames, px."
@@ -271,16 +251,22 @@ VoxelSize = Annotated[
 
 # ---------------------------------------------------------------- how it is seen
 
+# One meaning: what a command makes is turned. Commands that pose a head turn the head, over
+# shoulders that stay; `render`, which poses nothing, turns the view.
+TURN_HELP = {
+    "yaw": "Turn to image right, degrees: the head; in render, the view.",
+    "pitch": "Tilt down, degrees: the head; in render, the view.",
+    "roll": "Tilt counter-clockwise, degrees: the head; in render, the view.",
+}
 Yaw = Annotated[
     float,
-    typer.Option(min=-180, max=180, help="Turn to image right, degrees.", rich_help_panel=_VIEW),
+    typer.Option(min=-180, max=180, help=TURN_HELP["yaw"], rich_help_panel=_VIEW),
 ]
 Pitch = Annotated[
-    float, typer.Option(min=-90, max=90, help="Tilt down, degrees.", rich_help_panel=_VIEW)
+    float, typer.Option(min=-90, max=90, help=TURN_HELP["pitch"], rich_help_panel=_VIEW)
 ]
 Roll = Annotated[
-    float,
-    typer.Option(min=-180, max=180, help="Tilt counter-clockwise, degrees.", rich_help_panel=_VIEW),
+    float, typer.Option(min=-180, max=180, help=TURN_HELP["roll"], rich_help_panel=_VIEW)
 ]
 Turntable = Annotated[
     bool, typer.Option("--turntable", help="Swing the view to both sides.", rich_help_panel=_VIEW)
@@ -348,3 +334,54 @@ Debug = Annotated[
     typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_REPORT),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# ---------------------------------------------------------------- how an evaluation reports
+
+
+class Layout(str, Enum):
+    """How a data set's clips lie in its folders."""
+
+    plain = "plain"
+    hdtf = "hdtf"
+    nersemble = "nersemble"
+    celebvhq = "celebvhq"
+
+
+_EVALUATION = "What is compared, and where the report goes"
+ReportDir = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder for report.html, .md and .json and the contact sheets; takes up a run that "
+        "was interrupted.",
+        rich_help_panel=_EVALUATION,
+    ),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="Weights of a metric's network (lpips, inception, arcface, syncnet); repeatable.",
+        rich_help_panel=_EVALUATION,
+    ),
+]
+OtherMethods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME=DIR",
+        help="Frames of another program to compare with: DIR/CLIP.mp4 or DIR/CLIP/*.png; "
+        "repeatable.",
+        rich_help_panel=_EVALUATION,
+    ),
+]
+LayoutMode = Annotated[
+    Layout,
+    typer.Option(
+        "--layout",
+        help="How the clips lie in the folders named; plain: side by side.",
+        rich_help_panel=_EVALUATION,
+    ),
+]

@@ -206,7 +206,9 @@ def cross_metrics(networks: Networks) -> dict[str, Metric]:
     found = motion_scores.driver_metrics()
     if networks.identity is not None:
         found["csim"] = METRICS["csim"]
-    found["photo_sharpness"] = Metric("mean gradient magnitude of the head over the photo's", "one")
+    found["photo_sharpness"] = Metric(
+        "mean gradient magnitude of the head over the photo's", "one", key=True
+    )
     found["pose_jitter"] = METRICS["pose_jitter"]
     return found
 

@@ -167,7 +167,9 @@ def frame_metrics() -> dict[str, Metric]:
     """Return how the numbers of `Yardstick.scores` are to be read, most important first."""
     found = {f"{name}_db": _pooled(what) for name, what in REGIONS.items()}
     found = {"head_db": found.pop("head_db"), **found}
+    found["mouth_db"] = replace(found["mouth_db"], key=True)
     found |= {f"{n}_sharpness": within("sharpness", what) for n, what in REGIONS.items()}
+    found["head_sharpness"] = replace(found["head_sharpness"], key=True)
     found["head_mean_db"] = Metric(
         "mean of the frames' PSNR over the head; none where one is exact", unit="dB", digits=2
     )
@@ -178,7 +180,7 @@ def frame_metrics() -> dict[str, Metric]:
     }
     for name, (metric, count) in similar.items():
         definition = f"{metric.definition}; at most {count} frames, evenly spread"
-        found[name] = replace(metric, definition=definition)
+        found[name] = replace(metric, definition=definition, key=name == "ssim")
     return found
 
 

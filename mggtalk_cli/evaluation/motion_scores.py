@@ -111,12 +111,13 @@ def driver_metrics() -> dict[str, Metric]:
         "apd": METRICS["apd"],
         "aed_change": Metric(
             "mean |difference| of the changes of 52 expression coefficients since frame 0",
-            "lower", digits=4,
+            "lower", digits=4, key=True,
         ),
         "apd_change": Metric(
-            "mean |difference| of yaw, pitch, roll of the turn since frame 0", "lower", "rad", 4
+            "mean |difference| of yaw, pitch, roll of the turn since frame 0",
+            "lower", "rad", 4, key=True,
         ),
-        "opening_r": Metric("correlation of mouth opening with the driver's"),
+        "opening_r": Metric("correlation of mouth opening with the driver's", key=True),
         **_tracked(),
     }  # fmt: skip
 

@@ -259,7 +259,8 @@ def reenact_metrics(networks: Networks) -> dict[str, Metric]:
     )
     found = fidelity.frame_metrics()
     found |= {
-        f"{name}_db_equal": Metric(f"{name}_db {equal}", "higher", "dB", 2) for name in REGIONS
+        f"{name}_db_equal": Metric(f"{name}_db {equal}", "higher", "dB", 2, key=name == "head")
+        for name in REGIONS
     }
     found["sharpness_equal"] = Metric(f"head_sharpness {equal}", "none")
     found["blur_px"] = Metric("sigma of the Gaussian that blurred it so far", "none", "px", 2)

@@ -178,5 +178,6 @@ def film_metrics() -> dict[str, Metric]:
         f"head_db after blurring to a head sharpness of {EQUAL_SHARPNESS:g} of the truth's; none "
         "where a film is softer",
         *("higher", "dB", 2),
+        key=True,
     )
     return {**fidelity.frame_metrics(), "head_db_equal": equal, "flicker": flicker}

@@ -35,12 +35,14 @@ class Metric:
         better: "higher", "lower", nearer to "one" or "zero", or "none" where there is no better.
         unit: "dB", "px", ...; empty for a plain number.
         digits: decimals worth printing.
+        key: whether a short table holds it; `main` always is there.
     """
 
     definition: str
     better: Better = "higher"
     unit: str = ""
     digits: int = 3
+    key: bool = False
 
     def gain(self, value: float, other: float) -> float:
         """Return by how much `value` is better than `other`; NaN where there is no better."""

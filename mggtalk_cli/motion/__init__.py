@@ -1,4 +1,4 @@
-"""Stage motion: speech -> one FaceState per video frame, streaming; gaps in tracked video.
+"""Stage motion: speech or a take -> one FaceState per video frame; merging, controls, gaps.
 
 Sound flows once, piece by piece, to whatever listens: voice track, mouth and behaviour each read as
 far ahead of a frame as they need, a few seconds in a file, `look_ahead_s` in a stream. So the first
@@ -28,8 +28,12 @@ from mggtalk_cli.motion.behaviour import (
     SpeechStyle,
     behaviour,
 )
+from mggtalk_cli.motion.controls import Controls, driven, expression_weights, posed
+from mggtalk_cli.motion.curve import Curve, read_curve
 from mggtalk_cli.motion.energy import mouth_from_energy
 from mggtalk_cli.motion.gaps import fill_gaps
+from mggtalk_cli.motion.livelink import is_take, read_take, take_length, take_states, write_take
+from mggtalk_cli.motion.merge import PARTS, held, merged_state, resampled
 from mggtalk_cli.motion.neural import mouth_from_network
 from mggtalk_cli.motion.visemes import mouth_from_phones
 
@@ -49,12 +53,27 @@ __all__ = [
     "DEFAULT_VARIANT",
     "MAX_BLINKS_PER_MIN",
     "MAX_SCALE",
+    "PARTS",
     "VARIANTS",
+    "Controls",
+    "Curve",
     "SpeechMotion",
     "SpeechSound",
     "SpeechStyle",
+    "driven",
+    "expression_weights",
     "fill_gaps",
+    "held",
+    "is_take",
+    "merged_state",
+    "posed",
+    "read_curve",
+    "read_take",
+    "resampled",
     "speech_motion",
+    "take_length",
+    "take_states",
+    "write_take",
 ]
 
 

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from acting import FRAMES, Deformed, acting, store
 from PIL import Image
 from typer.testing import CliRunner
 
+from mggtalk_cli import tensors
+from mggtalk_cli.artifacts import open_artifact
 from mggtalk_cli.cli.app import app
+from mggtalk_cli.core.expression import FaceState
 
 Run = Callable[..., Any]
 SMALL = ("--size", "128")
@@ -81,3 +85,32 @@ def faceless(small: Path) -> Path:
     picture = np.stack([x % 256, y % 256, (x + y) % 256], -1).astype(np.uint8)
     Image.fromarray(picture).save(small / "nobody.png")
     return small / "nobody.png"
+
+
+@pytest.fixture(scope="session")
+def source(head: Path) -> FaceState:
+    """The state in which the photo of `head` shows the face."""
+    return tensors.source_state(open_artifact(head))
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory, source: FaceState) -> Path:
+    """A motion artifact of the actor."""
+    path = tmp_path_factory.mktemp("actor") / "motion.npz"
+    return store(path, [acting(i, source) for i in range(FRAMES)])
+
+
+@pytest.fixture(scope="session")
+def deformed(
+    run: Run, head: Path, driver: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Deformed]:
+    """Call `deformed("--still", source=motion)`: the points of `head`, driven by the actor."""
+    folder, built = tmp_path_factory.mktemp("points"), open_artifact(head)
+
+    def call(*arguments: object, source: Path = driver) -> Deformed:
+        path = folder / f"{len(list(folder.iterdir()))}.npz"
+        result = run("deform", head, source, *arguments, "-o", path)
+        assert result.exit_code == 0, result.stderr
+        return Deformed(built, path)
+
+    return call

@@ -70,7 +70,8 @@ def test_wrong_numbers_are_refused(run: Run, value: str) -> None:
 COMPUTING = (
     *(["build-head"], ["drive"], ["deform"], ["render"], ["inpaint"], ["animate"]),
     *(["evaluate", "reenact"], ["evaluate", "audio"], ["evaluate", "identity"]),
-    *(["evaluate", "views"], ["bench", "pipeline"], ["bench", "render"]),
+    *(["evaluate", "views"], ["evaluate", "noise"], ["evaluate", "ablation"]),
+    *(["bench", "pipeline"], ["bench", "render"]),
 )
 
 

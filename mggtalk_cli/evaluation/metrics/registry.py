@@ -14,21 +14,27 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric("SSIM, gaussian window 11 x 11, sigma 1.5, K .01/.03, mean of colours"),
     "ms_ssim": Metric("SSIM over five scales (Wang 2003); none below 176 px"),
     "sharpness": Metric("mean gradient magnitude relative to the truth's", "one"),
-    "lpips": Metric("LPIPS v0.1 of AlexNet features, pictures as they are", "lower"),
-    "fid": Metric("Frechet distance of Inception-v3 features at 299 px", "lower", digits=2),
+    "lpips": Metric("LPIPS v0.1 of AlexNet features, pictures as they are", "lower", key=True),
+    "fid": Metric(
+        "Frechet distance of Inception-v3 features at 299 px", "lower", digits=2, key=True
+    ),
     "kid": Metric("kernel distance of Inception-v3 features at 299 px", "lower", digits=4),
-    "csim": Metric("cosine of identity embeddings; the embedder is among the settings"),
+    "csim": Metric("cosine of identity embeddings; the embedder is among the settings", key=True),
     "aed": Metric("mean |difference| of 52 expression coefficients", "lower", digits=4),
     "apd": Metric("mean |difference| of yaw, pitch, roll", "lower", "rad", 4),
     "lmd": Metric("mean distance of 468 landmarks, longer side 256 px", "lower", "px", 2),
     "lmd_iod": Metric("mean distance of 468 landmarks over that of the eyes", "lower", digits=4),
-    "mouth_lmd": Metric("M-LMD: lip landmarks, mouths centred, side 256 px", "lower", "px", 2),
+    "mouth_lmd": Metric(
+        "M-LMD: lip landmarks, mouths centred, side 256 px", "lower", "px", 2, key=True
+    ),
     "mouth_lmd_iod": Metric("M-LMD: lip landmarks over eye distance", "lower", digits=4),
     "opening_r": Metric("correlation of mouth opening with the truth's"),
     "opening_lag": Metric("frames by which the mouth is late, within 3", "zero", "frames", 0),
     "opening_lag_r": Metric("correlation of mouth opening at that lag"),
-    "lse_d": Metric("SyncNet: least distance of lips and sound over shifts", "lower", digits=2),
-    "lse_c": Metric("SyncNet: median minus least distance over shifts", digits=2),
+    "lse_d": Metric(
+        "SyncNet: least distance of lips and sound over shifts", "lower", digits=2, key=True
+    ),
+    "lse_c": Metric("SyncNet: median minus least distance over shifts", digits=2, key=True),
     "sync_offset": Metric("SyncNet: frames by which the sound is late", "zero", "frames", 0),
     "pose_jitter": Metric(
         "third difference of head angles, as the noise per frame that shakes so", "lower", "deg", 3
@@ -36,7 +42,9 @@ METRICS: dict[str, Metric] = {
     "pixel_jitter": Metric(
         "second difference of still pixels, as the noise per frame", "lower", "levels", 2
     ),
-    "flicker": Metric("mean |change - true change| from frame to frame", "lower", "levels", 2),
+    "flicker": Metric(
+        "mean |change - true change| from frame to frame", "lower", "levels", 2, key=True
+    ),
 }
 
 
