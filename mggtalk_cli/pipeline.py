@@ -26,6 +26,7 @@ from mggtalk_cli import deform as deforming
 from mggtalk_cli import inpaint as inpainting
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact
+from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.image import crop_square, read_photo
 from mggtalk_cli.drawing import (
@@ -167,13 +168,15 @@ def _targets(
     parts = {part: MODES.get(kind, "relative") for part, kind in driver.parts.items()}
     told = False
     for (state, _), sound in driver.with_sound():
-        if absolute and driver.lens is not None:
-            state = through_lens(state, driver.lens, camera)
+        filmed = None
+        if driver.lens is not None:
+            filmed = framing.filmed(state, Camera(camera.viewmat, *driver.lens))
+            state = through_lens(state, driver.lens, camera) if absolute else state
         target = deforming.retarget(
             state, reference=driver.reference, source=source, mode=mode, parts=parts
         )
         if not absolute:
-            target = framing.kept(target)
+            target = framing.kept(target, filmed)
         elif not told and not framing.holds(target):
             log.warning("the driver is framed differently: the head leaves the photo's picture")
             told = True

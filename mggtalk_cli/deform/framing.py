@@ -31,13 +31,13 @@ CELL_CM, MARGIN = 1.0, 0.01
 SAME_CM = 1e-4  # smaller changes are rounding: the target is left as it is
 
 
-def squeezed(value: float, room: float) -> float:
-    """Return a value softly limited to -room..room; the same up to `FREE` of it.
+def squeezed(value: float, room: float, free: float = 0.0) -> float:
+    """Return a value softly limited to -room..room; the same up to `FREE` of it, or up to `free`.
 
-    >>> squeezed(0.5, 1.0), round(squeezed(100.0, 1.0), 2)
-    (0.5, 1.0)
+    >>> squeezed(0.5, 1.0), round(squeezed(100.0, 1.0), 2), squeezed(0.9, 1.0, free=0.95)
+    (0.5, 1.0, 0.9)
     """
-    free = FREE * room
+    free = min(max(FREE * room, free), room)
     beyond = abs(value) - free
     if beyond <= 0:
         return value
@@ -95,20 +95,41 @@ class Framing:
         low, high = self.box(state)
         return bool((low >= self.low - 1).all() and (high <= self.high + 1).all())
 
-    def kept(self, target: FaceState) -> FaceState:
-        """Return the target, its head turned and moved so far only that it stays in the picture."""
+    def filmed(self, driver: FaceState, camera: Camera) -> np.ndarray:
+        """Return (2, 2) px of this frame: where the driver's head is in the driver's own one.
+
+        Args:
+            driver: the driver's own state.
+            camera: that filmed the driver; its view is not used, the state has the pose.
+        """
+        box = replace(self, camera=camera).box(driver)
+        own = np.array([self.camera.width, self.camera.height])
+        return np.asarray(box / [camera.width, camera.height] * own)
+
+    def kept(self, target: FaceState, filmed: np.ndarray | None = None) -> FaceState:
+        """Return the target, its head turned and moved so far only that it stays in the picture.
+
+        Args:
+            target: what the driver asks for.
+            filmed: (2, 2) px, where the driver's head is in its own picture, see `filmed`: as far
+                out this one may go too. So a clip drives its own first frame freely.
+        """
+        free = np.stack([self.high, self.low]) if filmed is None else filmed
+        room = np.stack([np.minimum(self.low, free[0]), np.maximum(self.high, free[1])])
         target = self._turned(target)
         own, wanted = self.source.translation, target.translation
         away = self._away(target)
         seen = self.seen(replace(target, translation=np.array([own[0], own[1], away])))
-        size = float((np.ptp(self._pixels(seen), 0) / (self.high - self.low)).max())
+        size = float((np.ptp(self._pixels(seen), 0) / (room[1] - room[0])).max())
         if size > 1:  # farther until it fits; what is near shrinks faster: a little more than that
             farther = 1.05 * (size - 1) * float(seen[:, 2].max())
             seen[:, 2] += farther
             away -= farther
-        (left, right), (down, up) = self._room(seen)
-        x = own[0] + _within(float(wanted[0] - own[0]), left, right)
-        y = own[1] + _within(float(wanted[1] - own[1]), down, up)
+        sides, own_sides = self._room(seen, room), self._room(seen, free)
+        x, y = (
+            place + _within(float(aim - place), *side, *own_side)
+            for place, aim, side, own_side in zip(own, wanted, sides, own_sides, strict=False)
+        )
         place = np.array([x, y, away], np.float32)
         near = np.abs(place - wanted).max() < SAME_CM
         return target if near else replace(target, translation=place)
@@ -131,12 +152,19 @@ class Framing:
         limited = squeezed(min(zoom, 1e6), np.log(MOST_ZOOM))
         return wanted if limited == zoom else own * np.exp(-limited)
 
-    def _room(self, seen: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return how far, cm, an outline fits to the left (negative) and right, down and up."""
+    def _room(
+        self, seen: np.ndarray, box: np.ndarray
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return how far, cm, an outline may go to the left (negative) and right, down and up.
+
+        Args:
+            seen: (n, 3) the outline, camera frame, cm.
+            box: (2, 2) px, least and greatest x and y that it may reach.
+        """
         middle = np.array([self.camera.width, self.camera.height]) / 2
         scale = seen[:, 2:] / self.camera.focal_px
-        low = ((self.low - middle) * scale - seen[:, :2]).max(0)
-        high = ((self.high - middle) * scale - seen[:, :2]).min(0)
+        low = ((box[0] - middle) * scale - seen[:, :2]).max(0)
+        high = ((box[1] - middle) * scale - seen[:, :2]).min(0)
         return (low[0], high[0]), (-high[1], -low[1])
 
 
@@ -148,10 +176,14 @@ def _outline(points: np.ndarray) -> np.ndarray:
     return np.asarray(hull[first])
 
 
-def _within(value: float, low: float, high: float) -> float:
-    """Return a motion softly limited to low..high, about the nearest place to no motion there."""
+def _within(value: float, low: float, high: float, own_low: float, own_high: float) -> float:
+    """Return a motion softly limited to low..high, about the nearest place to no motion there.
+
+    Up to own_low or own_high, where the driver's own head is, it is free.
+    """
     if low > high:  # it does not fit: in the middle
         return (low + high) / 2
     rest = float(np.clip(0.0, low, high))
-    room = high - rest if value > rest else rest - low
-    return rest + squeezed(value - rest, room)
+    if value > rest:
+        return rest + squeezed(value - rest, high - rest, own_high - rest)
+    return rest + squeezed(value - rest, rest - low, rest - own_low)

@@ -9,7 +9,7 @@ import pytest
 
 from mggtalk_cli.core.camera import Camera, viewmat_from_pose
 from mggtalk_cli.core.expression import FaceState, neutral_state
-from mggtalk_cli.core.rotation import matrix_from_angles
+from mggtalk_cli.core.rotation import matrix_from_angles, rotation_exp
 from mggtalk_cli.deform import Framing
 from mggtalk_cli.deform.framing import FREE, MOST_TURN_DEG, MOST_ZOOM, squeezed
 
@@ -109,3 +109,19 @@ def test_behind_the_camera_is_only_very_near() -> None:
     found = pixels(frame, frame.kept(behind), ball())
     assert np.isfinite(found).all()
     assert (np.abs(found - SIDE / 2) <= SIDE / 2).all()
+
+
+def test_a_driver_may_go_as_far_out_as_in_its_own_picture() -> None:
+    frame = framing()
+    for seed in range(20):
+        turn = rotation_exp(np.deg2rad(np.random.default_rng(seed).uniform(-20, 20, 3)))
+        shift = np.random.default_rng(seed).uniform([-20, -20, 0], [20, 20, 0])
+        far = replace(
+            frame.source,
+            rotation=(turn @ frame.source.rotation).astype(np.float32),
+            translation=(frame.source.translation + shift).astype(np.float32),
+        )
+        assert frame.kept(far) is not far or abs(shift).max() < 6
+        same = frame.kept(far, frame.filmed(far, frame.camera))
+        np.testing.assert_allclose(same.translation, far.translation, atol=1e-3)
+        np.testing.assert_array_equal(same.rotation, far.rotation)
