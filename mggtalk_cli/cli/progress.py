@@ -87,16 +87,16 @@ class Reporter:
                         "progress", frames=count, total=total, fps=round(rate, 2), seconds_left=left
                     )
 
-    def wrote(self, target: str) -> None:
-        """Say what was written; nothing for stdout."""
+    def wrote(self, target: str, *, counted: str = "frame") -> None:
+        """Say what was written, and from how many of what; nothing for stdout."""
         if target == "-" or self.quiet:
             return
         seconds = time.monotonic() - self._begun
         if self.log_json:
             self._event("wrote", path=target)
             return
-        rate = f", {self._frames} frames" if self._frames else ""
-        self._line(f"wrote {target} ({seconds:.1f} s{rate})")
+        count = f", {self._frames} {counted}{'s' * (self._frames != 1)}" if self._frames else ""
+        self._line(f"wrote {target} ({seconds:.1f} s{count})")
 
     def warn(self, message: str) -> None:
         """Say what the user should know, unless `--quiet`."""

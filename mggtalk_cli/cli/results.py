@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from mggtalk_cli.cli.progress import Reporter
+    from mggtalk_cli.evaluation.grids import Grid
     from mggtalk_cli.evaluation.report import Report
 
 # Some files failed, the others were finished and printed.
@@ -49,28 +50,54 @@ def finish_report(
         output: the folder it was written to.
     """
     if output is not None:
-        reporter.wrote(str(Path(output) / "report.html"))
+        reporter.wrote(str(Path(output) / "report.html"), counted="item")
     if as_json:
         from mggtalk_cli.evaluation.report import to_json
 
         typer.echo(to_json(report), nl=False)
     else:
-        _print_report(report)
+        _print_report(report, output)
     if report.failed:
         raise typer.Exit(EXIT_PARTLY)
 
 
-def _print_report(report: Report) -> None:
-    """Print every method's mean, what ours is above it, and a line on who won."""
+def _print_report(report: Report, output: str | None) -> None:
+    """Print means, differences and what is missing; of a report in a folder the key metrics."""
     from mggtalk_cli.evaluation import summary
+    from mggtalk_cli.evaluation.grids import difference_grid, mean_grids
 
-    print_table(summary.headings(report), [row.cells() for row in summary.rows(report)])
-    for line in (*summary.notes(report), *summary.verdict(report)):
+    names = summary.metric_order(report) if output is None else summary.key_metrics(report)
+    typer.echo(summary.about_means(report, "*"))
+    for grid in mean_grids(report, names):
+        _print_grid(grid)
+    differences = difference_grid(report, summary.short_differences(report))
+    if differences.rows:
+        typer.echo(f"\n{summary.about_intervals()}")
+        _print_grid(differences)
+    for line in summary.notes(report):
         typer.echo(_printable(line))
+    place = "the report that -o DIR writes" if output is None else Path(output) / "report.html"
+    typer.echo(_printable(f"all metrics, differences and items: {place}"))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns; where a terminal is too narrow, cells take several lines."""
+def _print_grid(grid: Grid) -> None:
+    rows = []
+    for row in grid.rows:
+        cells = ((cell.text, "*" if cell.best else " ") for cell in row)
+        rows.append([text + mark * (i in grid.numbers) for i, (text, mark) in enumerate(cells)])
+    print_table(grid.headings, rows, right=grid.numbers)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: range = range(0)
+) -> None:
+    """Print rows under their columns; where a terminal is too narrow, cells take several lines.
+
+    Args:
+        columns: headings.
+        rows: cells.
+        right: the columns whose cells end where the others begin.
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -79,8 +106,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if not console.is_terminal:
         console = Console(width=_FILE_WIDTH)
     table = Table(box=None)
-    for column in columns:
-        table.add_column(escape(column))
+    for index, column in enumerate(columns):
+        table.add_column(escape(column), justify="right" if index in right else "left")
     for row in rows:
         table.add_row(*(escape(_printable(cell)) for cell in row))
     console.print(table)

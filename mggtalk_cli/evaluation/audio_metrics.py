@@ -25,7 +25,9 @@ def speaker_metrics() -> dict[str, Metric]:
             "standard deviation of opening, predicted over tracked", "one", key=True
         ),
         "width_amplitude": Metric("standard deviation of width, predicted over tracked", "one"),
-        "lag": Metric("frames by which the prediction is late, within 3", "zero", "frames", 1, True),
+        "lag": Metric(
+            "frames by which the prediction is late, within 3", "zero", "frames", 1, key=True
+        ),
         "lag_r": Metric("correlation of opening at that lag"),
         "open_in_silence": Metric("share of silent frames with an open mouth", "lower", key=True),
         "frames": Metric("frames with a face and sound", "none", digits=0),
@@ -45,7 +47,9 @@ def sound_metrics() -> dict[str, Metric]:
             "variance of opening in silence over that in speech", "lower", digits=4, key=True
         ),
         "sound_longest_still": Metric(
-            "longest stretch of speech in which the mouth does not move", *("lower", "s", 2, True)
+            "longest stretch of speech in which the mouth does not move",
+            *("lower", "s", 2),
+            key=True,
         ),
         "sound_spread": Metric("standard deviation of opening within speech", "none", digits=4),
         "sound_speech": Metric("share of the sound within speech", "none"),
@@ -64,7 +68,7 @@ def film_metrics() -> dict[str, Metric]:
         "film_kept_amplitude": Metric(
             "standard deviation of opening, in the pixels over asked for", "one"
         ),
-        "film_lag": Metric("frames by which the pixels are late", "zero", "frames", 1, True),
+        "film_lag": Metric("frames by which the pixels are late", "zero", "frames", 1, key=True),
         "film_r_pixels": Metric(speaker.format("opening", "that in the pixels"), key=True),
         "film_r": Metric(speaker.format("opening", "that asked for")),
         "film_lost": Metric("film_r above film_r_pixels", "lower"),
@@ -84,7 +88,8 @@ def mouth_metrics() -> dict[str, Metric]:
     return {
         "mouth_db": Metric(
             f"float PSNR, peak 1, of the squared error pooled over the frames, over {where}",
-            *("higher", "dB", 2, True),
+            *("higher", "dB", 2),
+            key=True,
         ),
         "mouth_ssim": Metric(f"mean structural similarity over {where}", key=True),
         "mouth_sharpness": Metric(f"mean gradient over the truth's, over {where}", "one"),

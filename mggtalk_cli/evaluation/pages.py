@@ -17,6 +17,14 @@ import numpy as np
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation import plots, summary
+from mggtalk_cli.evaluation.grids import (
+    Cell,
+    Grid,
+    difference_grid,
+    item_grid,
+    mean_grids,
+    metric_grid,
+)
 from mggtalk_cli.evaluation.markdown import markdown_page
 from mggtalk_cli.evaluation.report import Item, Report
 from mggtalk_cli.evaluation.settings import flat
@@ -33,9 +41,11 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px;
 h1 { font-size: 1.6em; margin-bottom: 0; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
 p.about { color: #666; margin-top: .2em; }
 table { border-collapse: collapse; font-size: .88em; font-variant-numeric: tabular-nums; }
-th, td { padding: .15em .8em .15em 0; text-align: left; vertical-align: top; }
+th, td { padding: .15em 1em .15em 0; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #888; } tr.first td { border-top: 1px solid #ddd; }
-td.best { font-weight: 700; } .scroll { overflow-x: auto; }
+th.number, td.number { text-align: right; padding-left: .6em; white-space: nowrap; }
+td.best { font-weight: 700; } td small { display: block; color: #777; font-weight: 400; }
+.scroll { overflow-x: auto; margin-bottom: 1em; }
 .good { color: #00724d; } .bad { color: #b03a00; }
 img { max-width: 100%; display: block; margin: .5em 0; }
 code { font-size: .9em; overflow-wrap: anywhere; } summary { cursor: pointer; padding: .3em 0; }
@@ -53,14 +63,17 @@ def html_page(report: Report, sheets: Path) -> str:
     title = _text(f"evaluate {report.protocol}")
     about = f"{len(report.items)} items, {len(report.failed)} failed, mggtalk {report.version}"
     body = [
-        f'<h1>{title}</h1>\n<p class="about">{_text(about)}</p>',
+        f"<h1>{title}</h1>\n{_about(about)}",
         _verdict(report),
-        "<h2>Means over the items, with 95 % bootstrap intervals</h2>",
-        _means(report),
+        "<h2>Means</h2>",
+        _about(summary.about_means(report, "bold")),
+        _about(summary.about_intervals()),
+        *map(_grid, mean_grids(report, summary.metric_order(report))),
         _list(summary.notes(report)),
+        *_differences(report),
         f"<h2>{_text(report.main)} by item</h2>",
         _plot(lambda: plots.item_bars(report), f"{report.main} by item"),
-        _item_table(report),
+        _grid(item_grid(report, report.main)),
         "<h2>Items</h2>",
         *_items(report, sheets),
         "<h2>What the numbers are</h2>",
@@ -87,22 +100,20 @@ def _verdict(report: Report) -> str:
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 
-def _means(report: Report) -> str:
-    rows = [_row(row.cells(), kind="first" if row.first else "") for row in summary.rows(report)]
-    return _framed(summary.headings(report), rows)
-
-
-def _item_table(report: Report) -> str:
-    """Return the main metric, items down and methods across, the best of each row bold."""
-    metric = report.metrics[report.main]
-    headings, table = summary.item_table(report, report.main)
-    rows = []
-    for item, cells in zip(report.items, table, strict=True):
-        values = [item.values.get(method, {}).get(report.main, np.nan) for method in report.methods]
-        losses = np.array([metric.gain(0.0, value) for value in values])
-        best = -1 if np.isnan(losses).all() else 1 + int(np.nanargmin(losses))
-        rows.append(_row(cells, best=best))
-    return _framed(headings, rows)
+def _differences(report: Report) -> list[str]:
+    """Return the differences of the key metrics, and folded up those of the others."""
+    keys = summary.key_metrics(report)
+    others = [name for name in summary.metric_order(report) if name not in keys]
+    first, rest = difference_grid(report, keys), difference_grid(report, others)
+    if not first.rows and not rest.rows:
+        return []
+    parts = [
+        f"<h2>{_text(report.ours)} minus each other method, item by item</h2>",
+        _grid(first),
+    ]
+    if rest.rows:
+        parts.append(f"<details><summary>Other metrics</summary>\n{_grid(rest)}\n</details>")
+    return parts
 
 
 def _items(report: Report, sheets: Path) -> list[str]:
@@ -122,14 +133,7 @@ def _item(item: Item, report: Report, sheets: Path, *, pictures: bool) -> str:
         parts.append(_sheet(sheets / item.sheet, f"{item.name}: contact sheet"))
     if pictures and item.curves:
         parts.append(_plot(lambda: plots.item_curves(item, report), f"{item.name}: curves"))
-    rows = []
-    for name in summary.metric_order(report):
-        metric = report.metrics[name]
-        values = [item.values.get(method, {}).get(name, np.nan) for method in report.methods]
-        if np.isfinite(values).any():
-            cells = [summary.number(value, metric) for value in values]
-            rows.append(_row((f"{name}{summary.unit(metric)}", *cells)))
-    parts.append(_framed(("metric", *report.methods), rows))
+    parts.append(_grid(metric_grid(report, item)))
     hashes = "<br>".join(
         f"<code>{_text(name)}: {_text(digest)}</code>" for name, digest in item.inputs.items()
     )
@@ -163,22 +167,32 @@ def _image(data: bytes, kind: str, title: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return _framed(headings, [_row(cells) for cells in rows])
+    return _grid(Grid(tuple(headings), tuple(tuple(map(Cell, row)) for row in rows), range(0)))
 
 
-def _framed(headings: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{_text(heading)}</th>" for heading in headings)
-    inside = "\n".join(rows)
-    return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{inside}\n</table></div>'
-
-
-def _row(cells: Sequence[str], *, kind: str = "", best: int = -1) -> str:
-    tag = f'<tr class="{kind}">' if kind else "<tr>"
-    inside = "".join(
-        f'<td class="best">{_text(cell)}</td>' if index == best else f"<td>{_text(cell)}</td>"
-        for index, cell in enumerate(cells)
+def _grid(grid: Grid) -> str:
+    """Return a table; a line is drawn above every row that does not go on with the one before."""
+    kinds = [' class="number"' if i in grid.numbers else "" for i in range(len(grid.headings))]
+    head = "".join(
+        f"<th{kind}>{_text(text)}</th>" for kind, text in zip(kinds, grid.headings, strict=True)
     )
+    rows = "\n".join(_row(cells, grid.numbers) for cells in grid.rows)
+    return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>'
+
+
+def _row(cells: Sequence[Cell], numbers: range) -> str:
+    inside = ""
+    for index, cell in enumerate(cells):
+        kinds = ["number"] * (index in numbers) + ["best"] * cell.best
+        kind = f' class="{" ".join(kinds)}"' if kinds else ""
+        interval = f"<small>{_text(cell.interval)}</small>" if cell.interval else ""
+        inside += f"<td{kind}>{_text(cell.text)}{interval}</td>"
+    tag = '<tr class="first">' if cells and cells[0].text else "<tr>"
     return f"{tag}{inside}</tr>"
+
+
+def _about(text: str) -> str:
+    return f'<p class="about">{_text(text)}</p>'
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ that of n, not n - 1, and of a normal, not a t distribution), so the quantiles a
 Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3 ("expanded
 percentile"): alpha/2 becomes Phi(-sqrt(n / (n - 1)) t(1 - alpha/2, n - 1)). Drawn means never
 leave the range of the values, which two to four of them miss too often: they get Student's
-interval, mean +- t(1 - alpha/2, n - 1) s / sqrt(n). NaN is left out.
+interval, mean +- t(1 - alpha/2, n - 1) s / sqrt(n), which reports do not print: of two values it
+reaches six times their distance to either side. NaN is left out.
 """
 
 from __future__ import annotations

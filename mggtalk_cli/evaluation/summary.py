@@ -1,126 +1,169 @@
-"""A report in words and cells: what the table on the terminal and both pages have in common.
+"""A report in words: what the tables on the terminal and on both pages say, cell by cell.
 
-Every metric gets one row per method: its mean over the items with the 95 % interval, and what the
-judged method has above it, paired over the items that both have, with the number of items won.
+Which metrics a short table holds is declared with them (`Metric.key`); the main one always is
+among them, and comes first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mggtalk_cli.evaluation.report import Metric, Report
-from mggtalk_cli.evaluation.statistics import Interval, Paired, mean_interval, paired
+from mggtalk_cli.evaluation.statistics import MIN_DRAWN, Interval, Paired, mean_interval, paired
 
 NOTHING = "-"
+FEW = f"n < {MIN_DRAWN}"  # stands where an interval would
 
 SIDES = {"higher": "higher", "lower": "lower", "one": "near 1", "zero": "near 0", "none": ""}
 
+MAX_DIFFERENCES = 24  # rows of a short table
+
 
 @dataclass(frozen=True)
-class Row:
-    """One method's mean of one metric.
+class Difference:
+    """What ours has above another method in one metric.
 
     Attributes:
         name: the metric.
         metric: how it is read.
-        method: whose number it is.
-        mean: over the items; without an interval where it is one number over all of them.
-        against: what the judged method has above it; None in its own row.
-        first: whether it is the metric's first row.
+        other: the other method.
+        found: paired over the items that both have.
     """
 
     name: str
     metric: Metric
-    method: str
-    mean: Interval
-    against: Paired | None
-    first: bool
+    other: str
+    found: Paired
 
-    def cells(self) -> tuple[str, str, str, str, str, str]:
-        """Return the row as text, below `headings`."""
-        named = f"{self.name} {self.metric.unit}".strip() if self.first else ""
-        side = SIDES[self.metric.better] if self.first else ""
-        mean = interval_text(self.mean, self.metric)
-        if self.against is None:
-            return named, side, self.method, mean, "", ""
-        difference = interval_text(self.against.difference, self.metric, signed=True)
-        return named, side, self.method, mean, difference, won_text(self.against)
-
-
-def headings(report: Report) -> tuple[str, str, str, str, str, str]:
-    """Return what stands above the cells of a row."""
-    above = f"{report.ours} minus it [95 %]"
-    return "metric", "better", "method", "mean [95 %]", above, f"{report.ours} won"
+    def cells(self) -> tuple[str, ...]:
+        """Return metric, other method, difference, its interval, items won, and what ours is."""
+        difference = self.found.difference
+        return (
+            named(self.name, self.metric),
+            self.other,
+            number(difference.mean, self.metric, signed=True),
+            ends_text(difference, self.metric, signed=True) if enough(difference) else FEW,
+            won_text(self.found),
+            certainty(self.found, self.metric) if enough(difference) else "",
+        )
 
 
-def rows(report: Report) -> list[Row]:
-    """Return the rows of all metrics that have numbers, the main one first."""
-    found: list[Row] = []
-    for name in metric_order(report):
-        metric = report.metrics[name]
-        ours = report.column(report.ours, name)
-        for method, mean in _means(report, name):
-            against = None
-            if method != report.ours and mean.count:
-                against = paired(ours, report.column(method, name), metric)
-            first = not found or found[-1].name != name
-            found.append(Row(name, metric, method, mean, against, first))
-    return found
+def differences(report: Report, name: str) -> list[Difference]:
+    """Return ours minus every other method that has the metric on an item that ours has it on."""
+    metric = report.metrics[name]
+    ours = report.column(report.ours, name)
+    found = (
+        Difference(name, metric, other, paired(ours, report.column(other, name), metric))
+        for other in report.others
+    )
+    return [difference for difference in found if difference.found.difference.count]
 
 
-def metric_order(report: Report) -> list[str]:
-    """Return the names of the metrics, the main one first."""
-    return sorted(report.metrics, key=lambda name: name != report.main)
+def means(report: Report, name: str) -> list[Interval]:
+    """Return the mean over the items of every method, ours first.
 
-
-def _means(report: Report, name: str) -> Iterator[tuple[str, Interval]]:
+    A number over all items together has no items of its own: its count is 0.
+    """
+    found = []
     for method in report.methods:
         mean = mean_interval(report.column(method, name))
         whole = report.overall.get(method, {}).get(name, math.nan)
         if not mean.count and math.isfinite(whole):
             mean = Interval(whole, math.nan, math.nan, 0)
-        if math.isfinite(mean.mean):
-            yield method, mean
+        found.append(mean)
+    return found
+
+
+def has_numbers(report: Report, name: str) -> bool:
+    """Return whether any method has a number of the metric."""
+    tables = (*report.overall.values(), *(t for i in report.items for t in i.values.values()))
+    return any(math.isfinite(table.get(name, math.nan)) for table in tables)
+
+
+def metric_order(report: Report) -> list[str]:
+    """Return the names of the metrics: the main one, the other key ones, the rest."""
+    known = report.metrics
+    return sorted(known, key=lambda name: (name != report.main, not known[name].key))
+
+
+def key_metrics(report: Report) -> list[str]:
+    """Return the names of the key metrics, the main one first; all where none is declared."""
+    keys = [n for n in metric_order(report) if n == report.main or report.metrics[n].key]
+    return keys if len(keys) > 1 else metric_order(report)
+
+
+def short_differences(report: Report) -> list[str]:
+    """Return the key metrics whose differences fit a short table; the main one always does."""
+    names = [report.main]
+    rows = len(differences(report, report.main))
+    for name in key_metrics(report)[1:]:
+        rows += len(differences(report, name))
+        if rows > MAX_DIFFERENCES:
+            break
+        names.append(name)
+    return names
+
+
+def best(values: Sequence[float], metric: Metric) -> set[int]:
+    """Return the indices of the best numbers as printed; none where all print the same.
+
+    >>> best([30.1, 30.104, 28.0, math.nan], Metric("PSNR", digits=2))
+    {0, 1}
+    """
+    there = {index: value for index, value in enumerate(values) if math.isfinite(value)}
+    losses = {i: round(metric.gain(0.0, value), metric.digits) for i, value in there.items()}
+    if metric.better == "none" or len(set(losses.values())) < 2:
+        return set()
+    least = min(losses.values())
+    return {index for index, loss in losses.items() if loss == least}
 
 
 def notes(report: Report) -> list[str]:
     """Return a line for everything that has no number, with the reason."""
-    shown = {row.name for row in rows(report)}
     lines = [f"left out: {name}: {reason}" for name, reason in report.left_out.items()]
     lines += [
         f"left out: {name}: no item has a number"
         for name in report.metrics
-        if name not in shown and name not in report.left_out
+        if name not in report.left_out and not has_numbers(report, name)
     ]
     return lines + [f"failed: {name}: {reason}" for name, reason in report.failed.items()]
 
 
 def verdict(report: Report) -> list[str]:
     """Return a line per other method: how often and by how much ours is better in `main`."""
-    metric = report.metrics[report.main]
-    ours = report.column(report.ours, report.main)
     lines = []
-    for other in report.others:
-        found = paired(ours, report.column(other, report.main), metric)
-        if found.of == 0:
+    for difference in differences(report, report.main):
+        found, metric = difference.found, difference.metric
+        if not found.of:
             continue
-        difference = interval_text(found.difference, metric, signed=True)
+        gap = number(found.difference.mean, metric, signed=True)
+        if enough(found.difference):
+            gap = interval_text(found.difference, metric, signed=True)
         lines.append(
-            f"{report.main}: {report.ours} better than {other} on {won_text(found)} items, "
-            f"{difference}{unit(metric)}: {certainty(found.gain)}"
+            f"{report.main}: {report.ours} better than {difference.other} on {won_text(found)} "
+            f"items, {gap}{unit(metric)}: {certainty(found, metric)}"
         )
     return lines
 
 
-def certainty(gain: Interval) -> str:
-    """Return in words whether a gain is one."""
-    if math.isnan(gain.low):
-        return "one item cannot tell"
-    if gain.low > 0:
-        return "better beyond noise"
-    return "worse beyond noise" if gain.high < 0 else "within noise"
+def certainty(found: Paired, metric: Metric) -> str:
+    """Return in words whether a difference is one, judged by the ends as they are printed."""
+    if not enough(found.difference):
+        return f"fewer than {MIN_DRAWN} items cannot tell"
+    judged = found.gain if found.of else found.difference
+    low, high = (round(end, metric.digits) for end in (judged.low, judged.high))
+    if low <= 0 <= high:
+        return "within noise"
+    if not found.of:
+        return "different beyond noise"
+    return "better beyond noise" if low > 0 else "worse beyond noise"
+
+
+def enough(interval: Interval) -> bool:
+    """Return whether there are items enough for an interval to mean something."""
+    return interval.count >= MIN_DRAWN
 
 
 def won_text(found: Paired) -> str:
@@ -137,8 +180,13 @@ def interval_text(interval: Interval, metric: Metric, *, signed: bool = False) -
     mean = number(interval.mean, metric, signed=signed)
     if math.isnan(interval.low):
         return mean
+    return f"{mean} {ends_text(interval, metric, signed=signed)}"
+
+
+def ends_text(interval: Interval, metric: Metric, *, signed: bool = False) -> str:
+    """Return "[26.10, 28.90]" with the decimals of the metric."""
     low, high = (number(end, metric, signed=signed) for end in (interval.low, interval.high))
-    return f"{mean} [{low}, {high}]"
+    return f"[{low}, {high}]"
 
 
 def number(value: float, metric: Metric, *, signed: bool = False) -> str:
@@ -155,25 +203,25 @@ def unit(metric: Metric) -> str:
     return f" {metric.unit}" if metric.unit else ""
 
 
-def item_table(report: Report, name: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return headings and rows: one metric, items down, methods across."""
-    metric = report.metrics[name]
-    table = [
-        (
-            item.name,
-            *(
-                number(item.values.get(method, {}).get(name, math.nan), metric)
-                for method in report.methods
-            ),
-        )
-        for item in report.items
-    ]
-    return ("item", *report.methods), table
+def named(name: str, metric: Metric) -> str:
+    """Return "head_db dB"."""
+    return f"{name}{unit(metric)}"
+
+
+def about_means(report: Report, mark: str) -> str:
+    """Return a line on the table of means, whose best numbers are marked in the way named."""
+    items = f"{len(report.items)} item{'s' * (len(report.items) != 1)}"
+    return f"Means over {items}; {mark}: best, among methods measured on the same ones."
+
+
+def about_intervals() -> str:
+    """Return a line on the intervals."""
+    return f"Intervals are at 95 %, bootstrapped over the items; {FEW}: too few, there is none."
 
 
 def definitions(report: Report) -> list[tuple[str, str, str]]:
     """Return name and unit, better side, and definition of every metric, the main one first."""
     return [
-        (f"{name}{unit(metric)}", SIDES[metric.better], metric.definition)
+        (named(name, metric), SIDES[metric.better], metric.definition)
         for name, metric in ((name, report.metrics[name]) for name in metric_order(report))
     ]

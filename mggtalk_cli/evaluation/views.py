@@ -219,18 +219,24 @@ def view_metrics() -> dict[str, Metric]:
     """Return how the numbers are to be read; the first ones are over all angles."""
     across = f"longer side {LANDMARK_PX} px"
     found = {
-        "opaque": Metric("opaque share of the head's silhouette, mean over the angles", digits=4, key=True),
-        "holes": Metric("holes in the silhouette, sum over the angles", "lower", digits=1, key=True),
+        "opaque": Metric(
+            "opaque share of the head's silhouette, mean over the angles", digits=4, key=True
+        ),
+        "holes": Metric(
+            "holes in the silhouette, sum over the angles", "lower", digits=1, key=True
+        ),
         "found": Metric("share of the views in which a face is found", digits=2, key=True),
         "pose_error": Metric(
             "angle between the head pose found in the view and that found in front, turned as "
             "asked; mean of -30 and 30 degrees",
-            *("lower", "deg", 2, True),
+            *("lower", "deg", 2),
+            key=True,
         ),
         "landmarks": Metric(
             f"distance of the landmarks found in the view to the fitted face's, turned; {across}; "
             "mean of -30 and 30 degrees",
-            *("lower", "px", 2, True),
+            *("lower", "px", 2),
+            key=True,
         ),
         "csim": Metric(
             "cosine of the identities of view and photo; mean of -30 and 30 degrees", key=True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,7 +15,6 @@ import pytest
 from PIL import Image
 
 from mggtalk_cli.core.image import write_png
-from mggtalk_cli.evaluation import summary
 from mggtalk_cli.evaluation.pages import MAX_SHOWN, html_page, markdown_page
 from mggtalk_cli.evaluation.report import Item, Metric, Report
 
@@ -84,35 +84,6 @@ def report(names: tuple[str, ...] = ("a", "b"), sheet: str = "") -> Report:
     )
 
 
-def test_rows_pair_each_method_and_say_what_is_missing() -> None:
-    cells = [row.cells() for row in summary.rows(report())]
-    assert cells == [
-        ("db dB", "higher", "ours", "30.50 [24.15, 36.85]", "", ""),
-        ("", "", "repeat", "29.00 [22.65, 35.35]", "+1.50 [+1.50, +1.50]", "2 of 2"),
-        ("gap", "lower", "ours", "0.100 [0.100, 0.100]", "", ""),
-        ("fid", "lower", "ours", "12.500", "", ""),
-    ]
-    assert summary.notes(report()) == [
-        "left out: csim: no weights",
-        "left out: empty: no item has a number",
-        "failed: z: no face in the first frame",
-    ]
-    assert summary.verdict(report()) == [
-        "db: ours better than repeat on 2 of 2 items, +1.50 [+1.50, +1.50] dB: better beyond noise"
-    ]
-
-
-def test_numbers_have_the_digits_of_their_metric_and_no_minus_before_zero() -> None:
-    metric = Metric("", digits=2)
-    assert [summary.number(x, metric) for x in (-0.001, 1.005, float("nan"))] == [
-        "0.00",
-        "1.00",
-        "-",
-    ]
-    assert summary.number(-0.001, metric, signed=True) == "+0.00"
-    assert summary.number(-7.6, Metric("", digits=0)) == "-8"
-
-
 def test_page_is_whole_and_has_everything_inside(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     with (tmp_path / "s.png").open("wb") as file:
@@ -129,7 +100,7 @@ def test_page_is_whole_and_has_everything_inside(tmp_path: Path) -> None:
             picture = Image.open(io.BytesIO(data)).convert("RGB")
             assert picture.size == (1800, 1200)
             assert np.abs(np.array(picture.getpixel((9, 9))) - (200, 60, 20)).max() < 8
-    for shown in ("30.50 [24.15, 36.85]", "failed: z: no face in the first frame", '"none"'):
+    for shown in ("30.50", "+1.50", "n < 5", "failed: z: no face in the first frame", '"none"'):
         assert shown in page.texts
     assert text == html_page(report(sheet="s.png"), tmp_path)
 
@@ -177,7 +148,9 @@ def test_page_of_a_report_without_other_methods_or_curves(tmp_path: Path) -> Non
         **{**{name: getattr(whole, name) for name in whole.__dict__}, "items": items, "others": ()}
     )
     page = Page(html_page(alone, tmp_path))
-    assert "30.50 [24.15, 36.85]" in page.texts
+    assert "30.50" in page.texts
+    assert not any("each other method" in text for text in page.texts)
+    assert "each other method" not in markdown_page(alone)
 
 
 def test_letters_that_the_font_or_xml_lack(tmp_path: Path) -> None:
@@ -187,5 +160,27 @@ def test_letters_that_the_font_or_xml_lack(tmp_path: Path) -> None:
         ElementTree.fromstring(data)
 
 
-def test_best_of_each_item_is_bold(tmp_path: Path) -> None:
-    assert '<td class="best">30.00</td><td>28.50</td>' in html_page(report(), tmp_path)
+def test_best_is_bold_in_means_and_items(tmp_path: Path) -> None:
+    text = html_page(report(), tmp_path)
+    for best, other in (("30.50", "29.00"), ("30.00", "28.50")):
+        assert f'<td class="number best">{best}</td><td class="number">{other}</td>' in text
+        assert f"| **{best}** | {other} |" in markdown_page(report())
+
+
+def test_intervals_stand_below_the_means_of_five_items(tmp_path: Path) -> None:
+    whole = report(tuple("abcde"))
+    assert "32.00<small>[" in html_page(whole, tmp_path)
+    assert "| **32.00** [" in markdown_page(whole)
+    assert "<small>" not in html_page(report(tuple("abcd")), tmp_path)
+
+
+def test_other_metrics_are_folded_up_below_the_key_ones(tmp_path: Path) -> None:
+    whole = report()
+    keys = {name: replace(metric, key=name == "gap") for name, metric in whole.metrics.items()}
+    paired = replace(whole, metrics={**keys, "more": Metric("more")}, items=tuple(
+        replace(item, values={m: {**table, "more": 1.0} for m, table in item.values.items()})
+        for item in whole.items
+    ))  # fmt: skip
+    page = html_page(paired, tmp_path)
+    assert page.index("+1.50") < page.index("Other metrics") < page.index("+0.000")
+    assert "Other metrics" not in html_page(whole, tmp_path)

@@ -145,14 +145,42 @@ def test_finished_report_prints_the_file_and_exits_with_4(
     assert "report.html" in said.err
 
 
-def test_table_has_means_left_out_metrics_and_failures(
+def test_table_has_all_metrics_left_out_ones_and_the_way_to_a_report(
     sources: list[Source], capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = run_protocol(protocol(Counted()), sources, directory=None)
     finish_report(Reporter("trial"), report, as_json=False)
-    said = capsys.readouterr().out
-    assert "5.50 [" in said
-    assert "left out: csim: none" in said
+    said = capsys.readouterr()
+    assert "Means over 10 items" in said.out
+    for shown in ("5.50", "fid", "left out: csim: none", "-o DIR"):
+        assert shown in said.out
+    assert said.err == ""
+
+
+def test_table_of_a_written_report_has_the_key_metrics(
+    sources: list[Source], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter = Reporter("trial")
+    keyed = {**METRICS, "fid": replace(METRICS["fid"], key=True), "hidden": Metric("not key")}
+    trial = replace(protocol(Counted()), metrics=keyed)
+    out = tmp_path / "out"
+    report = run_protocol(trial, sources[:2], directory=out, track=reporter.track)
+    values = {"ours": {"db": 1.0, "hidden": 2.0}, "repeat": {"db": 2.0, "hidden": 1.0}}
+    report = replace(report, items=tuple(replace(i, values=values) for i in report.items))
+    finish_report(reporter, report, as_json=False, output=str(out))
+    said = capsys.readouterr()
+    assert "hidden" not in said.out
+    for shown in ("fid", "2.00*", "-1.00", "n < 5", f"{out / 'report.html'}"):
+        assert shown in said.out
+    assert said.err.endswith(", 2 items)\n")
+
+
+@pytest.mark.parametrize(("count", "named"), [(1, "1 frame)"), (3, "3 frames)")])
+def test_one_is_no_plural(count: int, named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter("trial")
+    assert list(reporter.track(range(count))) == list(range(count))
+    reporter.wrote("film.mp4")
+    assert capsys.readouterr().err.endswith(f", {named}\n")
 
 
 def test_all_failed(sources: list[Source]) -> None:
