@@ -74,6 +74,7 @@ class Drive:
         sound: the sound track, None without one.
         lens: how a clip was filmed; None for speech and takes.
         parts: kind of the "mouth", "head", "blink" or "gaze" that came from another driver.
+        landmarks: (468, 3) cm, head frame, of the face that was measured; None for nobody's.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class Drive:
     sound: Sound | None
     lens: Lens | None
     parts: Mapping[str, str] = field(default_factory=dict)
+    landmarks: np.ndarray | None = None
 
     def with_sound(self) -> Iterator[tuple[Moment, np.ndarray | None]]:
         """Yield every moment with the sound of its frame (zeros past the track's end)."""
@@ -133,7 +135,8 @@ def drive_video(path: str, *, fps: float = 25.0, track: str = DEFAULT_TRACK) -> 
     lens = Lens(float(tracker.focal_px), *reader.size)
     rest = (Moment(state, trust.popleft()) for state in states)
     moments = itertools.chain([first], rest)
-    return Drive("video", fps, None, first.state, moments, sound, lens)
+    landmarks = tracker.landmarks
+    return Drive("video", fps, None, first.state, moments, sound, lens, landmarks=landmarks)
 
 
 def drive_take(path: str, *, fps: float = 25.0) -> Drive:
@@ -200,6 +203,8 @@ def motion_artifact(driver: Drive) -> Artifact:
         "reference_translation": driver.reference.translation,
         "reference_gaze": driver.reference.gaze,
     }
+    if driver.landmarks is not None:
+        reference["reference_landmarks"] = driver.landmarks
     arrays |= {name: np.asarray(array, np.float32) for name, array in reference.items()}
     sound = driver.sound
     meta = {
@@ -272,6 +277,7 @@ def drive_motion(artifact: Artifact) -> Drive:
         sound=sound,
         lens=None if lens is None else Lens(**lens),
         parts=meta.get("parts", {}),
+        landmarks=arrays.get("reference_landmarks"),
     )
 
 

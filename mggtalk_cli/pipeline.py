@@ -27,7 +27,7 @@ from mggtalk_cli import inpaint as inpainting
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
-from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.expression import LANDMARK_COUNT, FaceState
 from mggtalk_cli.core.image import crop_square, read_photo
 from mggtalk_cli.drawing import (
     TURNTABLE_FRAMES,
@@ -166,14 +166,22 @@ def _targets(
     camera, framing = camera_of(head), _framing(head, source)
     mode = "absolute" if absolute else MODES.get(driver.kind, "relative")
     parts = {part: MODES.get(kind, "relative") for part, kind in driver.parts.items()}
-    told = False
+    told, likeness = False, 0.0
+    if driver.landmarks is not None:
+        own = head.arrays["rig_controls"][:LANDMARK_COUNT]
+        likeness = deforming.face_likeness(own, driver.landmarks)
     for (state, _), sound in driver.with_sound():
         filmed = None
         if driver.lens is not None:
             filmed = framing.filmed(state, Camera(camera.viewmat, *driver.lens))
             state = through_lens(state, driver.lens, camera) if absolute else state
         target = deforming.retarget(
-            state, reference=driver.reference, source=source, mode=mode, parts=parts
+            state,
+            reference=driver.reference,
+            source=source,
+            mode=mode,
+            parts=parts,
+            likeness=likeness,
         )
         if not absolute:
             target = framing.kept(target, filmed)

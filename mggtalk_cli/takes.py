@@ -125,6 +125,7 @@ def merge(main: Drive, others: Mapping[str, Drive]) -> Drive:
         sound=(others["mouth"].sound if "mouth" in others else None) or main.sound,
         lens=others.get("head", main).lens,
         parts={**main.parts, **kinds},
+        landmarks=main.landmarks if all(o.landmarks is None for o in others.values()) else None,
     )
 
 

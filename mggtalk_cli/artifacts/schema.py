@@ -192,6 +192,9 @@ KINDS: dict[str, KindSpec] = {
             ),
             "reference_translation": ArraySpec("float32", "3", "cm", "its first position"),
             "reference_gaze": ArraySpec("float32", "2", "degrees", "its first gaze"),
+            "reference_landmarks": ArraySpec(
+                "float32", "468 3", "cm, head frame", "the driver's face", optional=True
+            ),
         },
         frame={"audio": ArraySpec("int16", "k c", "PCM", "blocks of one second of sound")},
     ),

@@ -33,7 +33,7 @@ from mggtalk_cli.deform.framing import Framing
 from mggtalk_cli.deform.lips import snap_lips
 from mggtalk_cli.deform.mouth import Part, mouth_sheets, placed, seen_teeth
 from mggtalk_cli.deform.neck import head_weight_map, torso_follow_map
-from mggtalk_cli.deform.retarget import head_motion, retarget
+from mggtalk_cli.deform.retarget import face_likeness, head_motion, retarget
 from mggtalk_cli.deform.skinning import Rig, control_motion, deform_points
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "deform_analytic",
     "eye_patch",
     "eye_sheets",
+    "face_likeness",
     "head_motion",
     "head_weight_map",
     "lid_sheets",

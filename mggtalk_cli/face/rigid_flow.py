@@ -17,8 +17,8 @@ _ROUNDS = 6  # of iteratively reweighted least squares
 # Flow errors are judged in units of their median times this, but of this many px at least: below
 # it lies the noise of dense flow.
 _SPREAD, _NOISE_PX = 1.5, 0.15
-# Turn and shift look alike on a shallow face, and noise would shake both: a turn of one degree costs
-# as much as .1 px of error at every point. The shift is free but for what keeps it solvable.
+# Turn and shift look alike on a shallow face, and noise would shake both: a turn of one degree
+# costs as much as .1 px of error at every point. The shift is free but for what keeps it solvable.
 _RIDGE = np.diag([(0.1 / np.deg2rad(1)) ** 2] * 3 + [1e-6] * 3)
 AGREES_CM = 0.15  # a point that lands nearer than this to where its flow says moves with the body
 MIN_POINTS = 30  # fewer say nothing reliable about a head

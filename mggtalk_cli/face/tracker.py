@@ -64,6 +64,7 @@ class _Person:
     focal_px: float
     fitter: Fitter
     distance: float  # of the head origin in the first frame, cm
+    landmarks: np.ndarray  # of the first face, (468, 3) cm, head frame
 
 
 class FaceTracker:
@@ -94,6 +95,11 @@ class FaceTracker:
     def identity(self) -> np.ndarray | None:
         """(40,) float32 identity of the tracked person, None before the first face."""
         return None if self._person is None else self._person.identity
+
+    @property
+    def landmarks(self) -> np.ndarray | None:
+        """(468, 3) float32 cm, head frame, of the first face, None before it."""
+        return None if self._person is None else self._person.landmarks
 
     @property
     def focal_px(self) -> float | None:
@@ -163,7 +169,8 @@ class FaceTracker:
             static=static,
             centre=fit.state.beta,
         )
-        self._person = _Person(fit.identity, fit.focal_px, fitter, -float(fit.state.translation[2]))
+        distance = -float(fit.state.translation[2])
+        self._person = _Person(fit.identity, fit.focal_px, fitter, distance, fit.landmarks_head)
         self._coefficients = fitter.target.copy()
         self._slow_rotation = fit.state.rotation.astype(np.float64)
         self._last = fit.state

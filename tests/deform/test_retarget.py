@@ -10,7 +10,16 @@ import pytest
 from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState, neutral_state
 from mggtalk_cli.core.rotation import matrix_from_angles
 from mggtalk_cli.deform import head_motion, retarget
-from mggtalk_cli.deform.retarget import ABSOLUTE_LIPS, BLINKS, MOUTH, OPENING, SPEECH_PIVOT_CM
+from mggtalk_cli.deform.retarget import (
+    ABSOLUTE_LIPS,
+    BLINKS,
+    MOUTH,
+    OPENING,
+    SPEECH_PIVOT_CM,
+    STRANGER_CM,
+    carried,
+    face_likeness,
+)
 
 
 def state(seed: int, lid: float = 0.2) -> FaceState:
@@ -182,3 +191,18 @@ def test_head_motion_carries_the_source_pose_to_the_target() -> None:
     still = head_motion(SOURCE, SOURCE)
     assert (still[0] == np.eye(3)).all()
     assert (still[1] == 0).all()
+
+
+def test_another_face_takes_small_landmark_motion_and_limits_large_one() -> None:
+    random = np.random.default_rng(2)
+    small, large = (size * random.normal(size=(468, 3)) for size in (0.01, 2.0))
+    np.testing.assert_allclose(carried(small, 0.0), small, atol=2e-4)
+    assert np.linalg.norm(carried(large, 0.0), axis=1).max() < STRANGER_CM
+    np.testing.assert_allclose(carried(large, 1.0), large, rtol=1e-5)
+
+
+def test_likeness_of_one_photo_and_of_two_people() -> None:
+    face = np.random.default_rng(3).uniform(-7, 7, (468, 3))
+    noise = np.random.default_rng(4).normal(scale=0.03, size=face.shape)
+    assert face_likeness(face, face + noise + 5) == 1
+    assert face_likeness(face, face * [1.05, 1.1, 1]) == 0
