@@ -196,7 +196,7 @@ def test_head_motion_carries_the_source_pose_to_the_target() -> None:
 def test_another_face_takes_small_landmark_motion_and_limits_large_one() -> None:
     random = np.random.default_rng(2)
     small, large = (size * random.normal(size=(468, 3)) for size in (0.01, 2.0))
-    np.testing.assert_allclose(carried(small, 0.0), small, atol=2e-4)
+    np.testing.assert_allclose(carried(small, 0.0), small, atol=2e-3)
     assert np.linalg.norm(carried(large, 0.0), axis=1).max() < STRANGER_CM
     np.testing.assert_allclose(carried(large, 1.0), large, rtol=1e-5)
 
