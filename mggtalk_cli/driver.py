@@ -155,21 +155,22 @@ def _track(
 ) -> Iterator[FaceState | None]:
     """Yield a state per frame, None without a face, and append the trust in it."""
     correct: FlowTracker | None = None
+    last: face.TrackedFace | None = None
+    state, agreement = neutral_state(), 1.0
     for frame in frames:
         seen = tracker.update(frame)
         if seen is None:
             trust.append(0.0)
             yield None
-        elif correct is not None:
-            state, agreement = correct.update(frame, seen.state)
-            trust.append(seen.confidence * (1 + agreement) / 2)
-            yield state
-        else:
-            if flow:
-                correct = _flow_tracker(frame, seen)
-                flow = False
-            trust.append(seen.confidence)
-            yield seen.state
+            continue
+        if seen is not last:  # the same again is a face that does not move
+            state, agreement, last = seen.state, 1.0, seen
+            if correct is not None:
+                state, agreement = correct.update(frame, seen.state)
+            elif flow:
+                correct, flow = _flow_tracker(frame, seen), False
+        trust.append(seen.confidence * (1 + agreement) / 2)
+        yield state
 
 
 def _flow_tracker(frame: np.ndarray, seen: face.TrackedFace) -> FlowTracker | None:

@@ -85,3 +85,16 @@ def test_a_picture_of_something_else_changes_nothing(scene: Scene) -> None:
     assert trust == 0
     assert angle_deg(found.rotation, state.rotation) < 0.2
     assert np.abs(found.translation - state.translation).max() < 0.05
+
+
+def test_a_face_that_does_not_move_is_the_same_face(scene: Scene) -> None:
+    random = np.random.default_rng(5)
+    height, width = scene.frame.shape[:2]
+    tracker = face.FaceTracker((width, height))
+    first = tracker.update(scene.frame)
+    for _ in range(3):
+        noise = random.normal(scale=1.5, size=scene.frame.shape)
+        again = tracker.update(np.clip(scene.frame + noise, 0, 255).round().astype(np.uint8))
+        assert again is first
+    moved = tracker.update(np.roll(scene.frame, 2, axis=1))
+    assert moved is not first

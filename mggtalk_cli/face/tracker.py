@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
@@ -37,6 +38,10 @@ _SCALE_DEAD_ZONE = 0.025  # log of apparent size: smaller changes are landmark n
 _ROTATION_KEEP = 0.5
 _ROTATION_TIME_S = 0.12
 _CLOSED_EYE = 0.6  # above this blink coefficient the iris is hidden: keep the last gaze
+# The face is looked at through so many cells a side, and is still where none of them has changed by
+# more than this many grey levels: below a sixth of a px of motion, and above the noise of cameras.
+_CELLS, _STILL_LEVELS = 48, 2.0
+_AROUND = 0.15  # of the face's size, looked at around it
 _STABLE = list(RIGID)
 _GOOD_RMS, _BAD_RMS = 2.0, 8.0  # fit error in percent of inter-pupil distance: trust, no trust
 
@@ -89,6 +94,8 @@ class FaceTracker:
         self._last_centre: np.ndarray | None = None
         self._slow_rotation = np.eye(3)
         self._last: FaceState | None = None
+        self._seen: TrackedFace | None = None
+        self._cells = np.zeros(0)
         self._coefficients = np.zeros(0)
 
     @property
@@ -109,6 +116,8 @@ class FaceTracker:
     def update(self, frame: np.ndarray) -> TrackedFace | None:
         """Return the face in the next frame, or None while there is none.
 
+        A face that does not move is the same object again: noise must not make it tremble.
+
         Args:
             frame: (H, W, 3) uint8 RGB of the size given at the start.
 
@@ -120,6 +129,10 @@ class FaceTracker:
                 f"frame of {frame.shape[1]}x{frame.shape[0]} px in a clip of "
                 f"{self._size[0]}x{self._size[1]} px"
             )
+        if self._seen is not None and self._points is not None:
+            change = np.abs(_face_cells(frame, self._seen.points) - self._cells)
+            if change.max() < _STILL_LEVELS:
+                return self._seen
         found = self._find(frame)
         if found is None:
             self._points = None
@@ -128,8 +141,11 @@ class FaceTracker:
         self._points = found.points
         self._last_centre = found.points[:, :2].mean(0)
         if self._person is None:
-            return self._first(found)
-        return self._next(found, self._person, restart)
+            self._seen = self._first(found)
+        else:
+            self._seen = self._next(found, self._person, restart)
+        self._cells = _face_cells(frame, found.points)
+        return self._seen
 
     def _find(self, frame: np.ndarray) -> Landmarks | None:
         """Return landmarks near the last ones, or of a newly detected face."""
@@ -227,6 +243,17 @@ class FaceTracker:
         if min(blink) > _CLOSED_EYE and self._last is not None:
             return self._last.gaze
         return gaze_of_irises(points, self._size, person.focal_px, rotation, translation, landmarks)
+
+
+def _face_cells(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return (48, 48) mean grey levels of the cells in which a frame shows a face."""
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    margin = _AROUND * (high - low)
+    x0, y0 = np.maximum(low - margin, 0).astype(int)
+    x1, y1 = np.maximum(high + margin, (x0 + 1, y0 + 1)).astype(int)
+    face = frame[y0:y1, x0:x1] if y0 < frame.shape[0] and x0 < frame.shape[1] else frame
+    grey = cv2.cvtColor(np.ascontiguousarray(face), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray(cv2.resize(grey, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA))
 
 
 def _calm_translation(
