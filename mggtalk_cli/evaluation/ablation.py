@@ -29,6 +29,7 @@ from mggtalk_cli.evaluation.replay import (
     film_metrics,
     measure_films,
     played,
+    record,
     take_of,
 )
 from mggtalk_cli.evaluation.report import OURS
@@ -158,6 +159,12 @@ def _driven(
     return played(setup.head, setup.take.recording.replayed(step))
 
 
+def _landmarks_alone(setup: Setup) -> Iterator[np.ndarray]:
+    clip = setup.take.clip
+    recording = record(clip.path, len(clip.frames), fps=clip.fps, track="fast")
+    return played(setup.head, recording.replayed())
+
+
 def _no_residual(state: FaceState, reference: FaceState) -> FaceState:
     return replace(state, residual=reference.residual)
 
@@ -194,6 +201,7 @@ SWITCHES: dict[str, Switch] = {
     "no_follow": Switch("shoulders that do not follow the head", _torso_still),
     "no_jacobian": Switch("Gaussians that keep their shape as the skin deforms", _rest_covariances),
     "densified": Switch("on, not off: four Gaussians per point", _densified),
+    "no_flow": Switch("landmarks alone, not corrected by optical flow", _landmarks_alone),
     "no_residual": Switch(
         "the 52 coefficients alone, no landmark residual", partial(_driven, _no_residual)
     ),

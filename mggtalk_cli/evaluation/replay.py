@@ -15,7 +15,7 @@ import numpy as np
 
 from mggtalk_cli import pipeline
 from mggtalk_cli.core.expression import FaceState
-from mggtalk_cli.driver import Moment
+from mggtalk_cli.driver import DEFAULT_TRACK, Moment, drive_video
 from mggtalk_cli.evaluation import controls, fidelity, metrics
 from mggtalk_cli.evaluation.baselines import LandmarkWarp
 from mggtalk_cli.evaluation.clips import TrueClip, read_clip
@@ -57,13 +57,19 @@ class Recording:
         return replace(self.drive, moments=moments, sound=None, frame_count=len(self.moments))
 
 
-def record(path: Path, frames: int, *, fps: float) -> Recording:
+def record(path: Path, frames: int, *, fps: float, track: str = DEFAULT_TRACK) -> Recording:
     """Return the first frames of a clip as a driver that can be replayed.
+
+    Args:
+        path: the clip.
+        frames: how many.
+        fps: rate at which it is read.
+        track: one of `driver.TRACKS`.
 
     Raises:
         InputError: unreadable, or no face.
     """
-    drive = pipeline.drive(str(path), fps=fps)
+    drive = drive_video(str(path), fps=fps, track=track)
     return Recording(drive, tuple(islice(drive.moments, frames)))
 
 
