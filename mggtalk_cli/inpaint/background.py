@@ -64,8 +64,8 @@ def match_rim(
     """
     filled = plate.astype(np.float32) / 255
     solved = (photo - rgb) / np.maximum(1 - alpha, 1 - RIM_ALPHA)
-    low, high = np.minimum(filled, photo) - BEYOND_HULL, np.maximum(filled, photo) + BEYOND_HULL
-    solved = np.clip(solved, np.maximum(low, 0), np.minimum(high, 1))
+    # Never beyond photo and fill: a rim brighter than both stays as a line when the head moves.
+    solved = np.clip(solved, np.minimum(filled, photo), np.maximum(filled, photo))
     solved = (solved * 255).round().astype(np.uint8)
     return np.where((alpha > 0.004) & (alpha < RIM_ALPHA), solved, plate)
 
