@@ -111,3 +111,22 @@ def test_bad_landmarks_are_refused():
         fit_face(np.zeros((468, 3)), image_size=SIZE)
     with pytest.raises(InputError, match="finite"):
         fit_face(np.full((478, 3), np.nan), image_size=SIZE)
+
+
+@pytest.mark.parametrize(("noise_px", "most"), [(0.0, 0.03), (0.5, 0.04)])
+def test_trusted_coefficients_make_the_round_trip(noise_px, most):
+    pairs = ("eyeBlink", "mouthSmile", "browOuterUp", "mouthUpperUp")
+    trusted = [[ARKIT_INDEX[name + side] for side in ("Left", "Right")] for name in pairs]
+    trusted += [[ARKIT_INDEX["mouthPucker"]], [ARKIT_INDEX["jawOpen"]]]
+    random = np.random.default_rng(6)
+    errors = []
+    for _ in range(12):
+        identity = random.normal(0, 0.7, 40).astype(np.float32)
+        beta = np.zeros(52, np.float32)
+        for both in trusted:
+            beta[both] = random.uniform(0, 0.8) * (random.random() < 0.4)
+        points, _, _ = synthetic_face(beta, identity, random.uniform(-15, 15, 3))
+        points += noise_px * random.normal(size=points.shape).astype(np.float32)
+        found = fit_face(points, image_size=SIZE, identity=identity).state.beta
+        errors += [np.abs(found[both] - beta[both]).mean() for both in trusted]
+    assert np.mean(errors) < most
