@@ -185,8 +185,8 @@ def _targets(
         )
         if not absolute:
             target = framing.kept(target, filmed)
-        elif not told and not framing.holds(target):
-            log.warning("the driver is framed differently: the head leaves the photo's picture")
+        elif not told and not framing.matches(target):
+            log.warning("the driver is framed differently, and it shows: leave out --absolute")
             told = True
         yield target, sound
 

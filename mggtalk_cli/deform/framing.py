@@ -28,6 +28,7 @@ CUT_SLACK = 0.1
 # The outline holds one point per cell of this size (cm); what that misses, a margin of this share
 # of the frame makes up for.
 CELL_CM, MARGIN = 1.0, 0.01
+SAME_SIZE = 1.15  # a head this much larger or smaller than the photo's does not fit its neck
 SAME_CM = 1e-4  # smaller changes are rounding: the target is left as it is
 
 
@@ -94,6 +95,11 @@ class Framing:
         """Return whether the head of a state is in the picture, as far as the photo's own is."""
         low, high = self.box(state)
         return bool((low >= self.low - 1).all() and (high <= self.high + 1).all())
+
+    def matches(self, state: FaceState) -> bool:
+        """Return whether a state shows the head in the picture, and about as large as the photo."""
+        own, other = float(self.source.translation[2]), float(state.translation[2])
+        return self.holds(state) and 1 / SAME_SIZE < other / own < SAME_SIZE
 
     def filmed(self, driver: FaceState, camera: Camera) -> np.ndarray:
         """Return (2, 2) px of this frame: where the driver's head is in the driver's own one.

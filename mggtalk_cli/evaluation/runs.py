@@ -9,6 +9,7 @@ the machine or where the files lie.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections import Counter
@@ -138,7 +139,7 @@ def run_protocol(
     check_names(sources)
     check_declared(protocol, [protocol.main], [])
     if directory is not None:
-        open_folder(directory, protocol.name)
+        open_folder(directory, protocol)
     frame = _frame(protocol)
     items: list[Item] = []
     features: list[Features] = []
@@ -189,12 +190,12 @@ def check_declared(protocol: Protocol, metrics: Iterable[str], methods: Iterable
         raise ValueError(f"protocol {protocol.name} does not declare the methods {sorted(odd)}")
 
 
-def open_folder(directory: Path, protocol: str) -> None:
-    """Make the folder of a report, or check that it holds a report of the same protocol or nothing.
+def open_folder(directory: Path, protocol: Protocol) -> None:
+    """Make the folder of a report, or check that it holds nothing but one with the same settings.
 
     Raises:
         InputError: a file, in a folder that does not exist, not writable, another protocol's
-            report, or a folder with other things in it.
+            report or one with other settings, or a folder with other things in it.
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"-o {directory} is a file: a report is a folder, name one")
@@ -206,10 +207,17 @@ def open_folder(directory: Path, protocol: str) -> None:
             raise InputError(f"-o {directory} holds other things: name a new or empty folder")
         (directory / ITEMS).mkdir(parents=True, exist_ok=True)
     if (directory / REPORT).exists():
-        there = read_report(directory / REPORT).protocol
-        if there != protocol:
+        there, now = read_report(directory / REPORT), _frame(protocol)
+        if there.protocol != protocol.name:
             raise InputError(
-                f"-o {directory} holds a report of `evaluate {there}`: name another folder"
+                f"-o {directory} holds a report of `evaluate {there.protocol}`: name another folder"
+            )
+        before, after = (json.loads(to_json(report))["settings"] for report in (there, now))
+        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        if changed:
+            raise InputError(
+                f"-o {directory} holds a report with another setting ({changed[0]}: "
+                f"{before.get(changed[0])!r}, now {after.get(changed[0])!r}): name another folder"
             )
 
 

@@ -39,7 +39,9 @@ class Difference:
 
     def cells(self) -> tuple[str, ...]:
         """Return metric, other method, difference, its interval, items won, and what ours is."""
-        difference = self.found.difference
+        # Of what should be near a target, the difference says nothing: how much nearer does.
+        near = self.metric.better in ("one", "zero")
+        difference = self.found.gain if near else self.found.difference
         return (
             named(self.name, self.metric),
             self.other,
@@ -216,7 +218,10 @@ def about_means(report: Report, mark: str) -> str:
 
 def about_intervals() -> str:
     """Return a line on the intervals."""
-    return f"Intervals are at 95 %, bootstrapped over the items; {FEW}: too few, there is none."
+    return (
+        f"Intervals are at 95 %, bootstrapped over the items; {FEW}: too few, there is none. "
+        "Differences of what is best near 1 or 0: by how much nearer ours is."
+    )
 
 
 def definitions(report: Report) -> list[tuple[str, str, str]]:

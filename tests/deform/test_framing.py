@@ -125,3 +125,10 @@ def test_a_driver_may_go_as_far_out_as_in_its_own_picture() -> None:
         same = frame.kept(far, frame.filmed(far, frame.camera))
         np.testing.assert_allclose(same.translation, far.translation, atol=1e-3)
         np.testing.assert_array_equal(same.rotation, far.rotation)
+
+
+def test_another_size_does_not_match_the_photo() -> None:
+    frame = framing()
+    nearer = replace(frame.source, translation=frame.source.translation * np.float32([1, 1, 0.8]))
+    assert frame.matches(frame.source)
+    assert not frame.matches(nearer)

@@ -118,6 +118,9 @@ def test_only_what_changed_is_measured_again(sources: list[Source], tmp_path: Pa
     run_protocol(protocol(again), sources, directory=out)
     assert again.asked == ["c2", "c4", "c5", "c6", "c7"]
     other_settings = Counted()
+    with pytest.raises(InputError, match=r"another setting \(frames: .*, now 9\)"):
+        run_protocol(protocol(other_settings, frames=9), sources, directory=out)
+    (out / "report.json").unlink()  # as if it had been interrupted
     run_protocol(protocol(other_settings, frames=9), sources, directory=out)
     assert len(other_settings.asked) == 10
 
