@@ -172,9 +172,10 @@ def _targets(
         likeness = deforming.face_likeness(own, driver.landmarks)
     for (state, _), sound in driver.with_sound():
         filmed = None
-        if driver.lens is not None:
+        if driver.lens is not None and absolute:
+            state = through_lens(state, driver.lens, camera)
+        elif driver.lens is not None:
             filmed = framing.filmed(state, Camera(camera.viewmat, *driver.lens))
-            state = through_lens(state, driver.lens, camera) if absolute else state
         target = deforming.retarget(
             state,
             reference=driver.reference,

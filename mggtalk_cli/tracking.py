@@ -156,7 +156,7 @@ class FlowTracker:
         if motion is None:
             return _Correction(state, 0.0, float(difference))
         moved = self._moved(state, target, motion)
-        bent = self._bent(moved, flow, self._landmarks(target))
+        bent = self._bent(moved, flow, self._camera.project(self._landmarks(target)))
         return _Correction(bent, motion.agreement, float(difference))
 
     def _target(self, state: FaceState) -> FaceState:
@@ -173,8 +173,8 @@ class FlowTracker:
         return _grey(np.rint(255 * picture).astype(np.uint8)), posed.points.numpy()[self._votes]
 
     def _landmarks(self, target: FaceState) -> np.ndarray:
-        """Return (468, 3): px and depth of the head's landmarks in a state."""
-        return self._camera.project(deform.posed_landmarks(self._head, self._source, target))
+        """Return the (468, 3) landmarks of the head in a state, photo's head frame, cm."""
+        return deform.posed_landmarks(self._head, self._source, target)
 
     def _moved(self, state: FaceState, target: FaceState, motion: face.RigidMotion) -> FaceState:
         """Return the state with the head moved as the flow says."""
@@ -195,26 +195,21 @@ class FlowTracker:
         Args:
             state: with the head moved already.
             flow: (h, w, 2) px.
-            before: (468, 3) landmarks in the picture the flow starts from.
+            before: (468, 3) px and depth of the landmarks in the picture the flow starts from.
         """
         target = self._target(state)
-        after = self._landmarks(target)
+        landmarks = self._landmarks(target)
+        after = self._camera.project(landmarks)
+        trust = smoothstep(_facing(self._camera.to_camera(landmarks)), TURNED_AWAY, FACING)
         rest = _at(cv2.GaussianBlur(flow, (0, 0), 1.0), before) - (after - before)[:, :2]
         length = np.hypot(*rest.T)
         most = MOST_STEP * np.ptp(before[:, 0])
-        kept = np.clip(length - NOISE_PX, 0, most) * self._trust(target)
+        kept = np.clip(length - NOISE_PX, 0, most) * trust
         rest *= (kept / np.maximum(length, 1e-6))[:, None]
         step = np.c_[rest * after[:, 2:] / self._camera.focal_px, np.zeros(len(rest))]
         rotation, _ = deform.head_motion(target, self._source)
         in_head = step @ self._camera.viewmat[:3, :3] @ rotation
         return replace(state, residual=(state.residual + in_head).astype(np.float32))
-
-    def _trust(self, target: FaceState) -> np.ndarray:
-        """Return (468,) how far the flow at each landmark is that of the face, 0..1."""
-        landmarks = deform.posed_landmarks(self._head, self._source, target)
-        return np.asarray(
-            smoothstep(_facing(self._camera.to_camera(landmarks)), TURNED_AWAY, FACING)
-        )
 
 
 def _facing(landmarks: np.ndarray) -> np.ndarray:
