@@ -62,11 +62,9 @@ def control_mesh(fit: face.FaceFit) -> Controls:
         shapes.append(motion)
         parts.append(deform.Part(name, np.searchsorted(used, triangles) + offset))
         offset += len(used)
-    return Controls(
-        np.concatenate(rest).astype(np.float32),
-        np.concatenate(shapes, 1).astype(np.float32),
-        parts,
-    )
+    controls = np.concatenate(rest).astype(np.float32)
+    moved = deform.within_reach(controls, np.concatenate(shapes, 1).astype(np.float32))
+    return Controls(controls, moved, parts)
 
 
 def light_on_skin(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -81,18 +79,28 @@ def light_on_skin(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return (level * tint**0.8).astype(np.float32)
 
 
-def build_sheets(
-    portrait: Portrait, controls: Controls, options: BuildOptions
-) -> tuple[list[Sheet], np.ndarray]:
-    """Return all sheets of the head, the front one first, and the plate (H, W, 3) behind them."""
-    camera, landmarks = portrait.camera, portrait.fit.landmarks_head
-    image = portrait.image.astype(np.float32) / 255
+def visible_surface(
+    portrait: Portrait, options: BuildOptions, refiner: head.Refiner = head.no_refinement
+) -> tuple[head.HeadView, head.Surface]:
+    """Return what is known of the portrait, and its integrated and refined surface."""
+    landmarks, camera = portrait.fit.landmarks_head, portrait.camera
     view = head.head_view(portrait.matte, landmarks, *visible_mesh(portrait.fit), camera)
     maps = head.MapFiles(
         options.depth_file, options.normals_file, portrait.crop_box, portrait.photo_size
     )
     estimate = head.estimate(view, options.depth, files=maps)
-    surface = head.build_surface(view, camera, **estimate._asdict(), rgb=image)
+    image = portrait.image.astype(np.float32) / 255
+    surface = head.build_surface(view, camera, **estimate._asdict(), rgb=image, refiner=refiner)
+    return view, surface
+
+
+def build_sheets(
+    portrait: Portrait, controls: Controls, options: BuildOptions, refiner: head.Refiner
+) -> tuple[list[Sheet], np.ndarray]:
+    """Return all sheets of the head, the front one first, and the plate (H, W, 3) behind them."""
+    camera, landmarks = portrait.camera, portrait.fit.landmarks_head
+    image = portrait.image.astype(np.float32) / 255
+    view, surface = visible_surface(portrait, options, refiner)
     binding = deform.bind_face(image, camera.project(landmarks), landmarks)
     cover = cover_of(surface, portrait.matte, landmarks, camera)
     plate = inpaint.fill_behind(image, cover.alpha, cover.head_weight)
@@ -178,16 +186,19 @@ class Assembled(NamedTuple):
     pixel: np.ndarray
 
 
-def assemble(photo: np.ndarray, options: BuildOptions) -> Assembled:
+def assemble(
+    photo: np.ndarray, options: BuildOptions, refiner: head.Refiner = head.no_refinement
+) -> Assembled:
     """Return everything a head artifact holds, colours not yet compensated.
 
     Args:
         photo: (H, W, 3) uint8 RGB.
         options: what the user chose.
+        refiner: gives depth offsets on the integrated surface.
     """
     portrait = with_seen_lips(measure_portrait(photo, options))
     controls = control_mesh(portrait.fit)
-    sheets, plate = build_sheets(portrait, controls, options)
+    sheets, plate = build_sheets(portrait, controls, options, refiner)
     flat = flatten(sheets)
     points = flat.columns
     front = sheets[0].valid

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ import torch
 from mggtalk_cli import deform, inpaint, render, splat
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
+from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.rotation import matrix_from_angles
 from mggtalk_cli.errors import BackendError
+from mggtalk_cli.render.harmonics import sh_linear
 from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
 
 # The head turns about this point (head frame, cm) when it is viewed from aside: mid-skull.
@@ -91,22 +94,40 @@ def rasterize(
     gaussians: splat.Gaussians, camera: Camera, view: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return premultiplied colour (H, W, 3) and alpha (H, W, 1)."""
-    device = gaussians.means.device
+    device, thickness = gaussians.means.device, gaussians.thickness_cm
+    if isinstance(thickness, torch.Tensor):
+        shapes: dict[str, Any] = {"covars": gaussians.covariances()}
+    else:
+        shapes = {"tangents": gaussians.tangents, "tangent_eps": thickness**2}
     color, alpha, _ = render.rasterization(
         gaussians.means,
         None,
         None,
         gaussians.opacities,
-        gaussians.colors,
+        seen_colors(gaussians, view),
         torch.from_numpy(view)[None].to(device),
         torch.from_numpy(camera.intrinsics)[None].to(device),
         camera.width,
         camera.height,
-        tangents=gaussians.tangents,
-        tangent_eps=gaussians.thickness_cm**2,
+        **shapes,
         eps2d=EPS2D,
     )
     return color[0], alpha[0]
+
+
+def seen_colors(gaussians: splat.Gaussians, view: np.ndarray) -> torch.Tensor:
+    """Return (n, 3) the colours of Gaussians as a camera sees them; may leave 0..1."""
+    if gaussians.harmonics is None:
+        return gaussians.colors
+    return gaussians.colors + directed(gaussians.harmonics, gaussians.means, view)
+
+
+def directed(harmonics: torch.Tensor, means: torch.Tensor, view: np.ndarray) -> torch.Tensor:
+    """Return (n, 3) what harmonics of degree 1 (n, 3 terms, 3) add to colours seen from a view."""
+    position = torch.from_numpy(-view[:3, :3].T @ view[:3, 3]).to(means)
+    directions = torch.nn.functional.normalize(means - position, dim=-1)
+    basis = torch.stack(sh_linear(*directions.unbind(-1))[1:], -1)
+    return (basis[:, None] @ harmonics)[:, 0]
 
 
 def to_rgba(color: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:
@@ -122,7 +143,30 @@ def point_frames(points: Artifact, options: RenderOptions) -> Iterator[dict[str,
     source = source_state(points)
     posed = deform.deform_analytic(head_rig(points), source, source)
     for _ in range(TURNTABLE_FRAMES if options.turntable else 1):
-        yield {"points": posed.points.numpy(), "gate": posed.visibility.numpy()}
+        yield point_frame(posed, source)
+
+
+def point_frame(posed: deform.Deformed, state: FaceState) -> dict[str, np.ndarray]:
+    """Return a head in a state as a frame of a points artifact."""
+    return {
+        "points": posed.points.numpy(),
+        "gate": posed.visibility.numpy(),
+        "face": posed.face.numpy(),
+        "beta": np.asarray(state.beta, np.float32),
+    }
+
+
+def seen_face(
+    frame: dict[str, np.ndarray], camera: Camera, view: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return landmarks (px) and coefficients of a frame of points, for one of pictures.
+
+    Points written by older programs may have none: then there is nothing to return.
+    """
+    if not {"face", "beta"} <= frame.keys():
+        return {}
+    landmarks = replace(camera, viewmat=view).project(frame["face"])[:, :2]
+    return {"landmarks": landmarks.astype(np.float32), "beta": frame["beta"]}
 
 
 def compensate(head: Artifact, pixel: np.ndarray) -> None:

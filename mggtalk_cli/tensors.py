@@ -11,7 +11,7 @@ import torch
 from mggtalk_cli import deform, splat
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
-from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.expression import LANDMARK_COUNT, FaceState
 from mggtalk_cli.core.landmark_groups import CANONICAL
 from mggtalk_cli.core.rotation import matrix_from_quaternion
 from mggtalk_cli.core.sheet import GATE_LID_LEFT, neighbours
@@ -44,6 +44,19 @@ def source_state(head: Artifact) -> FaceState:
         translation=arrays["rig_source_translation"],
         gaze=arrays["rig_source_gaze"],
     )
+
+
+def photo_landmarks(artifact: Artifact) -> dict[str, np.ndarray]:
+    """Return the face in the photo as arrays of points or frames, none where it is not known.
+
+    Raises:
+        ArtifactError: a head whose rig does not fit its points.
+    """
+    name, arrays = "photo_landmarks", artifact.arrays
+    if artifact.kind != "head":
+        return {name: arrays[name]} if name in arrays else {}
+    seen = camera_of(artifact).project(_rig_arrays(arrays)["rig_controls"][:LANDMARK_COUNT])
+    return {name: seen[:, :2].astype(np.float32)}
 
 
 # Type and shape of the rig's arrays, for m points and c controls.
@@ -86,6 +99,24 @@ def _rig_arrays(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if arrays[name].min() < 0 or arrays[name].max() > last:
             raise ArtifactError(f"{name} leaves its range 0..{last}: build the head again")
     return arrays
+
+
+def named_grids(
+    artifact: Artifact, device: str | torch.device = "cpu"
+) -> dict[str, splat.SheetGrid]:
+    """Return where the points of every sheet of a head or points artifact lie, by its name.
+
+    Raises:
+        ArtifactError: its sheets have no names.
+    """
+    grids = splat.sheet_grids(artifact.arrays["grid_shape"], artifact.arrays["valid"], device)
+    names = artifact.meta.get("sheets")
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not named or len(names) != len(grids):
+        raise ArtifactError(
+            f"{artifact.kind} without names of its {len(grids)} sheets: make it again"
+        )
+    return dict(zip(names, grids, strict=True))
 
 
 def gaussian_sheet(artifact: Artifact, device: str | torch.device) -> splat.GaussianSheet:

@@ -99,6 +99,10 @@ _SHEET_ARRAYS = {
     "head_weight": ArraySpec("float32", "m", "0..1", "1 moves with the head, 0 stays"),
 }
 _AUDIO = ArraySpec("int16", "k c", "PCM", "sound of this frame or block", optional=True)
+_BETA = ArraySpec("float32", "52", "mostly 0..1", "ARKit coefficients shown", optional=True)
+_PHOTO_LANDMARKS = {
+    "photo_landmarks": ArraySpec("float32", "468 2", "px", "the face in the photo", optional=True)
+}
 
 KINDS: dict[str, KindSpec] = {
     "head": KindSpec(
@@ -133,9 +137,11 @@ KINDS: dict[str, KindSpec] = {
             "created_by": _CREATED_BY,
             "source": _SOURCE,
         },
-        header={**_IMAGES, **_SHEET_ARRAYS},
+        header={**_IMAGES, **_PHOTO_LANDMARKS, **_SHEET_ARRAYS},
         frame={
             "audio": _AUDIO,
+            "beta": _BETA,
+            "face": ArraySpec("float32", "468 3", "cm, world", "posed landmarks", optional=True),
             "gate": ArraySpec("float32", "m", "0..1", "factor on the opacity in this frame"),
             "points": ArraySpec("float32", "m 3", "cm, world", "deformed, posed points"),
         },
@@ -154,9 +160,11 @@ KINDS: dict[str, KindSpec] = {
             "created_by": _CREATED_BY,
             "source": _SOURCE,
         },
-        header=_IMAGES,
+        header={**_IMAGES, **_PHOTO_LANDMARKS},
         frame={
             "audio": _AUDIO,
+            "beta": _BETA,
+            "landmarks": ArraySpec("float32", "468 2", "px", "where the face is", optional=True),
             "view": ArraySpec("float32", "4 4", "cm", "world -> OpenCV camera of this frame"),
             "rgba": ArraySpec("uint8", "h w 4", "RGBA", "rendered head, colour not premultiplied"),
         },

@@ -150,6 +150,8 @@ class Member:
         raw_name, extra = bytes(source.exact(name_length)), bytes(source.exact(extra_length))
         self.name = raw_name.decode("utf-8", "replace")
         self._source = source
+        if not self.name.isprintable():  # messages quote names, and are one line
+            raise source.fail("is damaged: the name of a member is no text")
         if flags & _ENCRYPTED or self._method not in (_STORED, _DEFLATED):
             raise source.fail(f"has member '{self.name}' encrypted or packed in an unknown way")
         sizes64 = _zip64_sizes(extra)

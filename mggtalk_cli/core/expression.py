@@ -26,6 +26,9 @@ ARKIT_NAMES: tuple[str, ...] = (
 ARKIT_INDEX: dict[str, int] = {name: index for index, name in enumerate(ARKIT_NAMES)}
 LANDMARK_COUNT = 468
 
+# The top of the neck (head frame, cm), about which a head turns whose position nobody measured.
+NECK_CM = np.array([0.0, -6.0, -6.0])
+
 
 @dataclass(frozen=True)
 class FaceState:

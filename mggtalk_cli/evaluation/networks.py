@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mggtalk_cli.core.weights import Weights, fill, read_weights
 from mggtalk_cli.errors import InputError, WeightsError
 from mggtalk_cli.evaluation.alignment import (
     ARCFACE_CHIP,
@@ -37,7 +38,6 @@ from mggtalk_cli.evaluation.inception import UNUSED, Inception, resized
 from mggtalk_cli.evaluation.lip_sync import sync_score
 from mggtalk_cli.evaluation.metrics import SyncScore
 from mggtalk_cli.evaluation.report import file_hash
-from mggtalk_cli.evaluation.weights import Weights, fill, read_weights
 
 log = logging.getLogger("mggtalk")
 

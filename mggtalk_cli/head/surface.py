@@ -61,7 +61,7 @@ def no_refinement(rgb: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor
     return positions[2:] * 0.0
 
 
-REFINERS: dict[str, Refiner] = {"none": no_refinement}
+REFINERS: dict[str, Refiner] = {"analytic": no_refinement}
 
 
 def surface_links(depth: np.ndarray, valid: np.ndarray, focal_px: float) -> np.ndarray:
@@ -94,7 +94,7 @@ def build_surface(
     edge_stiffness: float = 0.0,
     prior_trust: float = 1.0,
     rgb: np.ndarray | None = None,
-    refine: str = "none",
+    refiner: Refiner = no_refinement,
 ) -> Surface:
     """Return the integrated, refined and back-projected surface of a portrait.
 
@@ -107,13 +107,12 @@ def build_surface(
             inner depth edges to keep (a k of 2 pleats their steep sides); 2 for estimated maps.
         prior_trust: share of the depth prior's usual weight against the normals.
         rgb: (H, W, 3) float32 0..1, asked for by learned refiners; None = black.
-        refine: name of the depth refiner in `REFINERS`.
+        refiner: gives depth offsets on the integrated surface; see `REFINERS` and
+            `refiner.as_refiner`.
 
     Raises:
-        InputError: if the refiner is unknown or a map is not finite on the person.
+        InputError: a map is not finite on the person.
     """
-    if refine not in REFINERS:
-        raise InputError(f"unknown refiner {refine!r}; choose from {', '.join(REFINERS)}")
     valid = view.valid
     if not (np.isfinite(depth[valid]).all() and np.isfinite(normals[valid]).all()):
         raise InputError("depth or normals have gaps on the person; fill them before integrating")
@@ -133,7 +132,7 @@ def build_surface(
     filled = np.where(valid, depth, middle).astype(np.float32)
     coarse = np.where(valid[..., None], camera.unproject(xy, filled), 0.0).astype(np.float32)
     colors = np.zeros((*valid.shape, 3), np.float32) if rgb is None else rgb
-    offset = REFINERS[refine](
+    offset = refiner(
         torch.from_numpy(colors).permute(2, 0, 1),
         torch.from_numpy(coarse).permute(2, 0, 1),
         torch.from_numpy(valid)[None].float(),

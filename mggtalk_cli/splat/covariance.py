@@ -106,7 +106,7 @@ def _step(  # type: ignore[no-untyped-def]
 
 
 def rotation_and_scale(
-    tangents: Float[Tensor, "m 2 3"], *, thickness_cm: float
+    tangents: Float[Tensor, "m 2 3"], *, thickness_cm: float | Float[Tensor, " m"]
 ) -> tuple[Float[Tensor, "m 4"], Float[Tensor, "m 3"]]:
     """Return quaternions wxyz and scales (cm) with R diag(s)^2 R^T = a a^T + b b^T + thickness^2.
 
@@ -121,7 +121,7 @@ def rotation_and_scale(
     x_axis = _unit(first, fallback=(1.0, 0.0, 0.0))
     z_axis = _perpendicular(x_axis, second)
     y_axis = torch.linalg.cross(z_axis, x_axis)
-    thickness = torch.full_like(s1, thickness_cm)
+    thickness = torch.zeros_like(s1) + thickness_cm
     scales = torch.stack([(s1**2 + thickness**2).sqrt(), (s2**2 + thickness**2).sqrt(), thickness])
     return quaternion_from_axes(torch.stack([x_axis, y_axis, z_axis], -1)), scales.T.contiguous()
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mggtalk_cli.splat.covariance import SIGMA
+from mggtalk_cli.splat.gaussians import Gaussians
 
 CHILD_SCALE = 0.6
 CHILDREN = 4
@@ -35,4 +36,14 @@ def densify(
         (tangents * CHILD_SCALE).repeat(CHILDREN, 1, 1),
         opacities.repeat(CHILDREN),
         colors.repeat(CHILDREN, 1),
+    )
+
+
+def densify_gaussians(gaussians: Gaussians) -> Gaussians:
+    """Return four lattice children per Gaussian, first children first."""
+    thickness, harmonics = gaussians.thickness_cm, gaussians.harmonics
+    return Gaussians(
+        *densify(*gaussians[:4]),
+        thickness.repeat(CHILDREN) if isinstance(thickness, Tensor) else thickness,
+        None if harmonics is None else harmonics.repeat(CHILDREN, 1, 1),
     )

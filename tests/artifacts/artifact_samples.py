@@ -49,15 +49,28 @@ def make_sample(kind: str, count: int = 3) -> Sample:
         surface = {"positions": floats(13, 3), "normals": floats(13, 3)}
         rig = {"rig_controls": floats(5, 3), "rig_index": np.arange(26).reshape(13, 2)}
         return Sample(kind, meta, {**images, **sheets, **surface, **rig}, None)
+    if kind in ("points", "frames"):
+        images["photo_landmarks"] = floats(468, 2)
     if kind == "points":
         frames = [
-            {"audio": sound(640), "gate": rng.random(13, np.float32), "points": floats(13, 3)}
+            {
+                "audio": sound(640),
+                "beta": floats(52),
+                "face": floats(468, 3),
+                "gate": rng.random(13, np.float32),
+                "points": floats(13, 3),
+            }
             for _ in range(count)
         ]
         return Sample(kind, {**sequence, "sheets": ["front", "back"]}, images | sheets, frames)
     if kind == "frames":
         frames = [
-            {"view": floats(4, 4), "rgba": rng.integers(0, 256, (6, 8, 4), np.uint8)}
+            {
+                "beta": floats(52),
+                "landmarks": floats(468, 2),
+                "view": floats(4, 4),
+                "rgba": rng.integers(0, 256, (6, 8, 4), np.uint8),
+            }
             for _ in range(count)
         ]
         return Sample(kind, {**sequence, "audio": None}, images, frames)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from mggtalk_cli.core import weights
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.errors import InputError, WeightsError
-from mggtalk_cli.evaluation import alignment, backbones, inception, metrics, networks, weights
+from mggtalk_cli.evaluation import alignment, backbones, inception, metrics, networks
 
 
 @pytest.fixture(autouse=True)
@@ -283,78 +282,3 @@ def test_weights_of_another_network_are_told_apart(
     assert "features.0.bias is (3,) instead of (64,)" in text
     with pytest.raises(WeightsError, match="not an InsightFace IResNet"):
         networks.open_networks({"arcface": path})
-
-
-def test_a_name_that_promises_another_hash(
-    alexnet: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
-    path = tmp_path / "alexnet-owt-7be5be79.pth"
-    torch.save(alexnet, path)
-    with pytest.raises(WeightsError, match="its name promises 7be5be79: download it again"):
-        weights.read_weights(path)
-
-
-def test_weights_that_are_not_numbers(alexnet: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    alexnet["features.0.bias"] = torch.full((64,), torch.nan)
-    safetensors.torch.save_file(alexnet, tmp_path / "nan.safetensors")
-    with pytest.raises(WeightsError, match=r"features\.0\.bias is not finite"):
-        weights.read_weights(tmp_path / "nan.safetensors")
-
-
-class Malice:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.path,))
-
-
-@pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_nothing_is_executed(how: str, tmp_path: Path) -> None:
-    trap, path = tmp_path / "executed", tmp_path / "evil.pth"
-    if how == "torch":
-        torch.save({"x": Malice(trap)}, path)
-    else:
-        path.write_bytes(pickle.dumps({"x": Malice(trap)}))
-    with pytest.raises(WeightsError, match="not a plain PyTorch weight file"):
-        weights.read_weights(path)
-    assert not trap.exists()
-
-
-def test_files_that_are_too_large(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(weights, "MAX_BYTES", 1 << 20)
-    path = tmp_path / "large.pth"
-    with path.open("wb") as file:
-        file.truncate(2 << 20)
-    with pytest.raises(WeightsError, match="2 MiB"):
-        weights.read_weights(path)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", bytes(3 << 20))
-    with pytest.raises(WeightsError, match="it unpacks to 3 MiB"):
-        weights.read_weights(path)
-
-
-@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not weights at all", b"PK\x03\x04abc"])
-def test_damaged_files(name: str, content: bytes, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(WeightsError, match=name):
-        weights.read_weights(tmp_path / name)
-
-
-def test_files_that_are_not_there(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.pth", tmp_path):
-        with pytest.raises(WeightsError, match="check --weights"):
-            weights.read_weights(path)
-
-
-def test_a_truncated_file(alexnet: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    for name, legacy in (("new.pth", False), ("old.pth", True)):
-        path = tmp_path / name
-        torch.save(alexnet, path, _use_new_zipfile_serialization=not legacy)
-        assert weights.read_weights(path).tensors.keys() == alexnet.keys()
-        path.write_bytes(path.read_bytes()[:-5000])
-        with pytest.raises(WeightsError, match=name):
-            weights.read_weights(path)

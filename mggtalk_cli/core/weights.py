@@ -1,4 +1,4 @@
-"""Weight files the user gives: read without executing anything, checked by size, hash and shape.
+"""Weight files: read without executing anything, checked by size, hash and shape.
 
 `.safetensors` is preferred; PyTorch files are read by its restricted unpickler, which makes
 tensors and nothing else. Memory is bounded by the size of the file.
@@ -41,7 +41,7 @@ def read_weights(path: Path) -> Weights:
     Raises:
         WeightsError: missing, too large, not a weight file, or its hash contradicts its name.
     """
-    content = _content(path)
+    content = weight_bytes(path)
     digest = hashlib.sha256(content).hexdigest()
     named = _HUB_NAME.search(path.name)
     if named and not digest.startswith(named[1]):
@@ -72,8 +72,10 @@ def fill(
 ) -> Network:
     """Return the network with these weights, ready for inference.
 
+    It is built without memory of its own, so that a small file cannot ask for a lot.
+
     Args:
-        build: makes the network.
+        build: makes the network; its buffers are all part of its state.
         weights: its entries; every one of them must be there with the right shape.
         unused: beginnings of entries that the file may hold besides.
 
@@ -104,14 +106,19 @@ def fill(
     return network.eval().requires_grad_(False)
 
 
-def _content(path: Path) -> bytes:
+def weight_bytes(path: Path) -> bytes:
+    """Return what a weight file holds.
+
+    Raises:
+        WeightsError: it cannot be read, or is larger than `MAX_BYTES`.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise WeightsError(f"{path} has {size >> 20} MiB: none of the networks needs so much")
         return path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path}: {error.strerror or error}; check --weights") from None
+        raise WeightsError(f"{path}: {error.strerror or error}; check the path") from None
 
 
 def _from_safetensors(path: Path, content: bytes) -> Mapping[str, Any]:
