@@ -13,6 +13,7 @@ from mggtalk_cli.assembly import assemble
 from mggtalk_cli.drawing import compensate
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_meta
+from mggtalk_cli.variants import ANALYTIC, Variants
 
 
 def build_head(
@@ -20,19 +21,21 @@ def build_head(
     options: BuildOptions | None = None,
     *,
     source: dict[str, str] | None = None,
+    variants: Variants = ANALYTIC,
 ) -> Artifact:
     """Return the head artifact of a photo.
 
     Args:
         photo: (H, W, 3) uint8 RGB, upright.
-        options: framing and variants.
+        options: framing, depth and normals.
         source: name and sha256 of the photo, for provenance.
+        variants: its refiner is used.
 
     Raises:
         InputError: no usable face.
     """
     options = options or BuildOptions()
-    built = assemble(photo, options)
+    built = assemble(photo, options, variants.refinement())
     meta: dict[str, Any] = {
         "camera": camera_meta(built.camera),
         "sheets": built.sheet_names,

@@ -7,7 +7,8 @@ Sequences are lazy: `deform`, `render` and `inpaint` pull one frame at a time fr
 them, so memory does not grow with their length and the first frame is out at once. This module
 only passes things on: `heads.py`, `portrait.py`, `sheets.py` and `assembly.py` put the steps of
 building in order, `driver.py`, `takes.py` and `tracking.py` those of driving, `drawing.py` those
-of rendering; `plys.py` writes and draws 3DGS files, `tensors.py` unpacks artifacts.
+of rendering; `plys.py` writes and draws 3DGS files, `tensors.py` unpacks artifacts, `variants.py`
+has analytic and learned stages behind one call each.
 """
 
 from __future__ import annotations
@@ -18,12 +19,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import ImageColor
 
-from mggtalk_cli import __version__, splat
+from mggtalk_cli import __version__
 from mggtalk_cli import deform as deforming
-from mggtalk_cli import inpaint as inpainting
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.camera import Camera
@@ -33,8 +32,10 @@ from mggtalk_cli.drawing import (
     TURNTABLE_FRAMES,
     RenderOptions,
     choose_device,
+    point_frame,
     point_frames,
     rasterize,
+    seen_face,
     to_rgba,
     view_matrix,
 )
@@ -45,19 +46,23 @@ from mggtalk_cli.motion import Controls, SpeechStyle, posed
 from mggtalk_cli.plys import export_ply, export_plys, open_ply, render_cloud
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.takes import control, drive, export_take, merge
-from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
+from mggtalk_cli.tensors import camera_of, head_rig, photo_landmarks, source_state
+from mggtalk_cli.variants import ANALYTIC, Variants, choose_variants
 
 log = logging.getLogger("mggtalk")
 
 __all__ = [
+    "ANALYTIC",
     "BuildOptions",
     "Controls",
     "Drive",
     "RenderOptions",
     "SpeechStyle",
+    "Variants",
     "Video",
     "animate",
     "build_head",
+    "choose_variants",
     "control",
     "deform",
     "drive",
@@ -114,6 +119,7 @@ def deform(
     *,
     absolute: bool = False,
     controls: Controls | None = None,
+    variants: Variants = ANALYTIC,
 ) -> Artifact:
     """Return the points artifact of a driven head, lazily.
 
@@ -123,8 +129,10 @@ def deform(
         absolute: take the driver's own pose and expression instead of their change; else the head
             is kept in the picture.
         controls: what is asked beyond that.
+        variants: its deformation is used.
     """
-    rig, source = head_rig(head), source_state(head)
+    source = source_state(head)
+    deformed = variants.deformer(head_rig(head), source)
     controls = controls or Controls()
     if absolute and driver.lens is None:
         raise InputError(
@@ -134,11 +142,10 @@ def deform(
     driver = control(driver, controls)
 
     def frames() -> Iterator[dict[str, np.ndarray]]:
-        targets = _targets(head, source, driver, absolute=absolute)
+        targets = target_states(head, source, driver, absolute=absolute)
         for index, (target, sound) in enumerate(targets):
             target = posed(target, controls, source=source, index=index, fps=driver.fps)
-            moved = deforming.deform_analytic(rig, source, target)
-            frame = {"points": moved.points.numpy(), "gate": moved.visibility.numpy()}
+            frame = point_frame(deformed(target), target)
             yield frame if sound is None else {**frame, "audio": sound}
 
     meta = {
@@ -148,7 +155,7 @@ def deform(
         "audio": audio_meta(driver),
         "created_by": f"mggtalk {__version__}",
     }
-    arrays = {name: head.arrays[name] for name in SHARED_ARRAYS}
+    arrays = {name: head.arrays[name] for name in SHARED_ARRAYS} | photo_landmarks(head)
     return in_memory("points", meta, arrays, frames())
 
 
@@ -159,14 +166,20 @@ def _framing(head: Artifact, source: FaceState) -> deforming.Framing:
     return deforming.Framing.of(arrays["positions"][own], camera_of(head), source)
 
 
-def _targets(
-    head: Artifact, source: FaceState, driver: Drive, *, absolute: bool
+def target_states(
+    head: Artifact, source: FaceState, driver: Drive, *, absolute: bool = False
 ) -> Iterator[tuple[FaceState, np.ndarray | None]]:
     """Yield what the head is to do in each frame, with the frame's sound."""
     camera, framing = camera_of(head), _framing(head, source)
     mode = "absolute" if absolute else MODES.get(driver.kind, "relative")
     parts = {part: MODES.get(kind, "relative") for part, kind in driver.parts.items()}
-    told, likeness = False, 0.0
+    told, likeness, fits = False, 0.0, True
+    reference = driver.reference
+    if absolute and driver.lens is not None:
+        reference = through_lens(reference, driver.lens, camera)
+        fits = framing.sits(reference)
+        if not fits:
+            log.warning("the driver is framed differently: the head keeps its size and place")
     if driver.landmarks is not None:
         own = head.arrays["rig_controls"][:LANDMARK_COUNT]
         likeness = deforming.face_likeness(own, driver.landmarks)
@@ -178,7 +191,7 @@ def _targets(
             filmed = framing.filmed(state, Camera(camera.viewmat, *driver.lens))
         target = deforming.retarget(
             state,
-            reference=driver.reference,
+            reference=reference,
             source=source,
             mode=mode,
             parts=parts,
@@ -186,6 +199,9 @@ def _targets(
         )
         if not absolute:
             target = framing.kept(target, filmed)
+        elif not fits:
+            moved = deforming.anchored(target, reference=reference, source=source)
+            target = framing.kept(moved)
         elif not told and not framing.matches(target):
             log.warning("the driver is framed differently, and it shows: leave out --absolute")
             told = True
@@ -195,26 +211,27 @@ def _targets(
 # ---------------------------------------------------------------- Points -> Frames
 
 
-def render(points: Artifact, options: RenderOptions | None = None) -> Artifact:
-    """Return the frames artifact of a points artifact (or of a head at rest), lazily."""
+def render(
+    points: Artifact, options: RenderOptions | None = None, *, variants: Variants = ANALYTIC
+) -> Artifact:
+    """Return the frames artifact of a points artifact (or of a head at rest), lazily.
+
+    Args:
+        points: points, or a head.
+        options: how they are looked at and drawn.
+        variants: its decoder is used.
+    """
     options = options or RenderOptions()
     camera = camera_of(points)
     device = choose_device(options.device)
-    sheet = gaussian_sheet(points, device)
+    decoded = variants.gaussians_of(points, device, densify=options.densify)
 
     def frames() -> Iterator[dict[str, np.ndarray]]:
         for index, frame in enumerate(point_frames(points, options)):
             view = view_matrix(camera, options, index)
-            gaussians = splat.decode_analytic(
-                torch.from_numpy(frame["points"]).to(device),
-                torch.from_numpy(frame["gate"]).to(device),
-                sheet,
-            )
-            if options.densify:
-                gaussians = splat.densify_gaussians(gaussians)
-            rgba = to_rgba(*rasterize(gaussians, camera, view))
+            rgba = to_rgba(*rasterize(decoded(frame), camera, view))
             sound = {"audio": frame["audio"]} if "audio" in frame else {}
-            yield {"rgba": rgba, "view": view, **sound}
+            yield {"rgba": rgba, "view": view, **sound, **seen_face(frame, camera, view)}
 
     at_rest = points.kind == "head"
     count = points.meta.get("frame_count")
@@ -226,29 +243,31 @@ def render(points: Artifact, options: RenderOptions | None = None) -> Artifact:
         "created_by": f"mggtalk {__version__}",
     }
     arrays = {name: points.arrays[name] for name in ("image", "plate", "matte")}
-    return in_memory("frames", meta, arrays, frames())
+    return in_memory("frames", meta, arrays | photo_landmarks(points), frames())
 
 
 # ---------------------------------------------------------------- Frames -> Video
 
 
-def inpaint(frames: Artifact, *, background: str | None = None) -> Video:
+def inpaint(
+    frames: Artifact, *, background: str | None = None, variants: Variants = ANALYTIC
+) -> Video:
     """Return the finished video: head and torso over the background, lazily.
 
     Args:
         frames: a frames artifact.
         background: None for the photo's own, "transparent", a colour (name or #rrggbb), or the
             path of a picture.
+        variants: its inpainter and its mouth and eye patches are used.
     """
     camera, audio = camera_of(frames), frames.meta["audio"]
     transparent = background == "transparent"
     plate = None if transparent else background_plate(frames, background)
+    finish = variants.finisher(frames, plate, own_plate=background is None)
 
     def finished() -> Iterator[VideoFrame]:
         for frame in frames.frames():
-            rgba = frame["rgba"]
-            image = rgba if plate is None else inpainting.composite(rgba, plate)
-            yield VideoFrame(image, frame.get("audio"))
+            yield VideoFrame(finish(frame), frame.get("audio"))
 
     return Video(
         width=camera.width,
@@ -293,7 +312,12 @@ def animate(
     controls: Controls | None = None,
     options: RenderOptions | None = None,
     background: str | None = None,
+    variants: Variants = ANALYTIC,
 ) -> Video:
     """Return the finished video of a head and a driver, streaming through every stage."""
-    points = deform(head, driver, absolute=absolute, controls=controls)
-    return inpaint(render(points, options), background=background)
+    points = deform(head, driver, absolute=absolute, controls=controls, variants=variants)
+    frames = render(points, options, variants=variants)
+    finishing = variants
+    if variants.inpaint or variants.patches:
+        finishing = variants.on(choose_device((options or RenderOptions()).device))
+    return inpaint(frames, background=background, variants=finishing)

@@ -36,13 +36,15 @@ from mggtalk_cli.drawing import (
     VIEW_PIVOT_CM,
     RenderOptions,
     choose_device,
+    directed,
     point_frames,
     to_rgba,
     view_matrix,
 )
 from mggtalk_cli.errors import ArtifactError, InputError
 from mggtalk_cli.portrait import BuildOptions
-from mggtalk_cli.tensors import camera_meta, camera_of, gaussian_sheet
+from mggtalk_cli.tensors import camera_meta, camera_of
+from mggtalk_cli.variants import ANALYTIC, Variants
 
 log = logging.getLogger("mggtalk")
 
@@ -56,38 +58,55 @@ SIDE = BuildOptions().size
 # the lens would cover everything.
 NEAREST = 0.2
 
+# Harmonics of each channel in files of ours, at most: degree 1.
+OWN_TERMS = 4
+
 
 # ---------------------------------------------------------------- head -> ply
 
 
 def export_ply(
-    points: Artifact, path: str, *, densify: bool = False, overwrite: bool = False
+    points: Artifact,
+    path: str,
+    *,
+    densify: bool = False,
+    overwrite: bool = False,
+    variants: Variants = ANALYTIC,
 ) -> Artifact:
     """Write the Gaussians of the first frame (or of a head at rest) as a standard 3DGS ply.
+
+    Args:
+        points: a head, or its points.
+        path: the file.
+        densify: four Gaussians per point.
+        overwrite: replace the file if it exists.
+        variants: its decoder is used.
 
     Returns:
         the same artifact, its first frame put back, to be rendered next.
     """
     frames = point_frames(points, RenderOptions())
     first = next(frames)
-    cloud = cloud_of(first, gaussian_sheet(points, "cpu"), densify=densify)
+    cloud = cloud_of(variants.gaussians_of(points, densify=densify)(first))
     write_ply(Path(path), cloud, view=view_of(points), overwrite=overwrite)
     if points.kind == "head":
         return points
     return in_memory(points.kind, points.meta, points.arrays, chain([first], frames))
 
 
-def export_plys(points: Artifact, files: FrameFiles, *, densify: bool = False) -> Artifact:
+def export_plys(
+    points: Artifact, files: FrameFiles, *, densify: bool = False, variants: Variants = ANALYTIC
+) -> Artifact:
     """Return the same artifact, each frame of which is written as a ply when it passes.
 
     A head at rest is one frame, written at once.
     """
-    sheet, view = gaussian_sheet(points, "cpu"), view_of(points)
+    decoded, view = variants.gaussians_of(points, densify=densify), view_of(points)
 
     def passing() -> Iterator[dict[str, np.ndarray]]:
         for frame in point_frames(points, RenderOptions()):
             with files.next() as part, part.open("wb") as file:
-                dump_ply(file, cloud_of(frame, sheet, densify=densify), view=view)
+                dump_ply(file, cloud_of(decoded(frame)), view=view)
             yield frame
 
     if points.kind == "head":
@@ -96,25 +115,19 @@ def export_plys(points: Artifact, files: FrameFiles, *, densify: bool = False) -
     return in_memory(points.kind, points.meta, points.arrays, passing())
 
 
-def cloud_of(
-    frame: dict[str, np.ndarray], sheet: splat.GaussianSheet, *, densify: bool
-) -> GaussianCloud:
-    """Return the visible Gaussians of one frame of points."""
-    gaussians = splat.decode_analytic(
-        torch.from_numpy(frame["points"]), torch.from_numpy(frame["gate"]), sheet
-    )
-    if densify:
-        gaussians = splat.densify_gaussians(gaussians)
-    seen = gaussians.opacities > MIN_PLY_OPACITY
-    quats, scales = splat.rotation_and_scale(
-        gaussians.tangents[seen], thickness_cm=gaussians.thickness_cm
-    )
+def cloud_of(gaussians: splat.Gaussians) -> GaussianCloud:
+    """Return the visible ones of a frame's Gaussians."""
+    seen = gaussians.take(gaussians.opacities > MIN_PLY_OPACITY)
+    quats, scales = splat.rotation_and_scale(seen.tangents, thickness_cm=seen.thickness_cm)
+    sh = sh_from_color(seen.colors.numpy())
+    if seen.harmonics is not None:
+        sh = np.concatenate([sh, seen.harmonics.numpy()], 1)
     return GaussianCloud(
-        means=gaussians.means[seen].numpy(),
+        means=seen.means.numpy(),
         quats=quats.numpy(),
         scales=scales.numpy(),
-        opacities=gaussians.opacities[seen].numpy(),
-        sh=sh_from_color(gaussians.colors[seen].numpy()),
+        opacities=seen.opacities.numpy(),
+        sh=sh,
     )
 
 
@@ -203,16 +216,28 @@ def render_cloud(
 def _drawn(cloud: GaussianCloud, device: str, *, clamped: bool) -> dict[str, Any]:
     """Return a cloud as arguments of `render.rasterization`.
 
-    Our colours may be negative, which sharpens edges; as harmonics they would be cut at 0.
+    Our colours may be negative, which sharpens edges; as harmonics they would be cut at 0. They
+    are evaluated view by view instead, from "sh"; we write no more than degree 1.
     """
     tensors = {
         name: torch.from_numpy(np.ascontiguousarray(array)).to(device)
         for name, array in vars(cloud).items()
     }
     sh = tensors.pop("sh")
-    if not clamped and sh.shape[1] == 1:
-        return {**tensors, "colors": sh[:, 0] * SH_C0 + 0.5}
+    if not clamped and sh.shape[1] <= OWN_TERMS:
+        return {**tensors, "sh": sh}
     return {**tensors, "colors": sh, "sh_degree": int(sh.shape[1] ** 0.5) - 1}
+
+
+def _seen(drawn: dict[str, Any], viewmat: np.ndarray) -> dict[str, Any]:
+    """Return a cloud of `_drawn` with its colours as one view sees them."""
+    if "sh" not in drawn:
+        return drawn
+    shapes = {name: value for name, value in drawn.items() if name != "sh"}
+    colors = drawn["sh"][:, 0] * SH_C0 + 0.5
+    if drawn["sh"].shape[1] > 1:
+        colors = colors + directed(drawn["sh"][:, 1:], drawn["means"], viewmat)
+    return {**shapes, "colors": colors}
 
 
 def _rasterize(
@@ -222,7 +247,7 @@ def _rasterize(
     camera, device = view.camera, drawn["means"].device
     depth = float(viewmat[2, :3] @ np.array(view.pivot) + viewmat[2, 3])
     color, alpha, _ = render.rasterization(
-        **drawn,
+        **_seen(drawn, viewmat),
         viewmats=torch.from_numpy(viewmat)[None].to(device),
         Ks=torch.from_numpy(camera.intrinsics)[None].to(device),
         width=camera.width,

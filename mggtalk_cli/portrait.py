@@ -32,7 +32,8 @@ class BuildOptions:
         depth: variant of the depth stage: "analytic" or "file".
         depth_file: depth map for the "file" variant.
         normals_file: normal map for the "file" variant.
-        voxel_size_cm: voxel edge of the symmetric completion; None = the stage's own.
+        voxel_size_cm: voxel edge of the symmetric completion's filter, 0 = no filter; None = the
+            stage's own.
     """
 
     size: int = 512

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from mggtalk_cli import motion
 from mggtalk_cli.artifacts.npz import open_artifact
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.audio import media_kind
-from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.expression import ARKIT_NAMES, FaceState
 from mggtalk_cli.core.output import atomic_path
 from mggtalk_cli.driver import (
     DEFAULT_TRACK,
@@ -34,6 +36,7 @@ from mggtalk_cli.motion import Curve, expression_weights, read_curve
 __all__ = [
     "Curve",
     "control",
+    "describe_take",
     "drive",
     "driver_kind",
     "export_take",
@@ -153,12 +156,66 @@ def _through(
         yield Moment(state, trust.popleft())
 
 
-def export_take(artifact: Artifact, path: str, *, overwrite: bool = False) -> None:
-    """Write a motion artifact as a take: the CSV of Live Link Face."""
+def export_take(artifact: Artifact, target: str | TextIO, *, overwrite: bool = False) -> None:
+    """Write a motion artifact as a take: the CSV of Live Link Face.
+
+    Args:
+        artifact: a motion.
+        target: path, or an open text file.
+        overwrite: whether a file that exists may be replaced.
+    """
     arrays = {name: artifact.arrays[name] for name in ("beta", "rotation", "gaze")}
     beta, rotation, gaze = (np.asarray(array) for array in arrays.values())
-    with (
-        atomic_path(Path(path), overwrite=overwrite) as part,
-        part.open("w", encoding="utf-8", newline="") as file,
-    ):
-        motion.write_take(file, beta, rotation, gaze, fps=float(artifact.meta["fps"]))
+    with ExitStack() as stack:
+        if isinstance(target, str):
+            part = stack.enter_context(atomic_path(Path(target), overwrite=overwrite))
+            target = stack.enter_context(part.open("w", encoding="utf-8", newline=""))
+        motion.write_take(target, beta, rotation, gaze, fps=float(artifact.meta["fps"]))
+
+
+# Angles of a take, as `--yaw`, `--pitch` and `--roll` have them.
+_TURNS = ("to image right", "down", "counter-clockwise")
+_STRONGEST = 5  # shapes that are named
+
+
+def describe_take(path: str) -> dict[str, Any]:
+    """Return a JSON-ready description of a phone's take, in the layout of `artifacts.describe`.
+
+    Raises:
+        InputError: Damaged, see `motion.read_take`.
+    """
+    take = motion.read_take(path)
+    seconds = float(take.times_s[-1])
+    most = take.beta.max(0)
+    strongest = [int(i) for i in np.argsort(-most, kind="stable")[:_STRONGEST] if most[i] > 0]
+    return {
+        "kind": "csv",
+        "what": "a phone's take (Live Link Face)",
+        "made_by": "an app, or mggtalk drive --csv",
+        "file_bytes": os.path.getsize(path),
+        "meta": {
+            "rows": len(take.times_s),
+            "seconds": round(seconds, 3),
+            "rows_per_second": round((len(take.times_s) - 1) / seconds, 2) if seconds else None,
+            "strongest": {ARKIT_NAMES[i]: round(float(most[i]), 2) for i in strongest},
+        },
+        "arrays": [
+            _column("beta", take.beta, "0..1", "coefficients in ARKit's order"),
+            *(
+                _column(f"head_{axis}", take.angles_deg[:, i], "degrees", _TURNS[i])
+                for i, axis in enumerate(("yaw", "pitch", "roll"))
+            ),
+            *(
+                _column(f"gaze_{axis}", take.gaze_deg[:, i], "degrees", f"to image {axis}")
+                for i, axis in enumerate(("right", "up"))
+            ),
+        ],
+    }
+
+
+def _column(name: str, values: np.ndarray, unit: str, doc: str) -> dict[str, Any]:
+    return {
+        **{"name": name, "shape": list(values.shape), "dtype": str(values.dtype), "unit": unit},
+        **{"doc": doc, "min": float(values.min()), "max": float(values.max())},
+        "mean": float(values.mean()),
+    }

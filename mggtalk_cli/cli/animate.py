@@ -38,6 +38,7 @@ def animate(
     densify: options.Densify = False,
     background: options.Background = None,
     device: options.DeviceMode = options.Device.auto,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -63,12 +64,20 @@ def animate(
     )  # fmt: skip
     build = pipeline.BuildOptions(size=size, crop=crop.value, face=face)
     view = pipeline.RenderOptions(turntable=turntable, densify=densify, device=device.value)
+    variants = pipeline.choose_variants(variant)
     style = driving.speech_style(seed=seed, blink=blink)
     with driving.open_driver(
-        kind, source, fps=fps, style=style, look_ahead_ms=look_ahead, track=track
+        kind,
+        source,
+        fps=fps,
+        style=style,
+        look_ahead_ms=look_ahead,
+        track=track,
+        reporter=ctx.obj,
     ) as opened:
-        head = files.head_of(photo, build)
+        head = files.head_of(photo, build, variants)
         film = pipeline.animate(
-            head, opened, absolute=absolute, controls=asked, options=view, background=background
-        )
+            head, opened, absolute=absolute, controls=asked, options=view, background=background,
+            variants=variants,
+        )  # fmt: skip
         files.write_film(ctx.obj, film, output, overwrite=overwrite)

@@ -28,7 +28,9 @@ from mggtalk_cli.cli import (
     evaluate,
     inpaint,
     inspect,
+    prepare,
     render,
+    synth,
     train,
 )
 from mggtalk_cli.cli.progress import Reporter, stop_with
@@ -134,6 +136,8 @@ COMMANDS = (
     ("inpaint", inpaint.inpaint, "mggtalk inpaint frames.npz -o talk.mp4"),
     ("animate", animate.animate, "mggtalk animate portrait.jpg --audio speech.wav -o talk.mp4"),
     ("inspect", inspect.inspect, "mggtalk inspect head.npz --sheet sheet.png"),
+    ("prepare", prepare.prepare, "mggtalk prepare clips/ -o examples/"),
+    ("synth", synth.synth, "mggtalk synth 100 -o examples/"),
     ("doctor", doctor.doctor, "mggtalk doctor --json"),
 )
 

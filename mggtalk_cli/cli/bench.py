@@ -12,8 +12,9 @@ import typer
 from mggtalk_cli.cli import options
 
 if TYPE_CHECKING:
-    from mggtalk_cli.evaluation.bench import Bench, Machine, Run
+    from mggtalk_cli.evaluation.bench import Bench, Run
     from mggtalk_cli.evaluation.bench_render import Cell, RenderBench
+    from mggtalk_cli.evaluation.machine import Machine
 
 ROUNDS = 5
 _FILE_WIDTH = 120  # columns where no terminal sets them
@@ -55,6 +56,7 @@ def pipeline(
     video: options.Video = None,
     size: options.Size = options.SIZE,
     rounds: Rounds = ROUNDS,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -63,9 +65,16 @@ def pipeline(
 ) -> None:
     """Measure each stage from photo to film: medians of several rounds."""
     from mggtalk_cli.evaluation.bench import bench as measure
+    from mggtalk_cli.variants import choose_variants
 
     found = measure(
-        photo, audio=audio, video=video, size=size, rounds=rounds, progress=ctx.obj.track
+        photo,
+        audio=audio,
+        video=video,
+        size=size,
+        rounds=rounds,
+        variants=choose_variants(variant),
+        progress=ctx.obj.track_items,
     )
     if as_json:
         plain = _plain(found)
@@ -92,7 +101,7 @@ def render(
     from mggtalk_cli.evaluation.bench_render import COUNTS, SIZES, bench_render
 
     found = bench_render(
-        count or COUNTS, size or SIZES, rounds=rounds, peers=peers, progress=ctx.obj.track
+        count or COUNTS, size or SIZES, rounds=rounds, peers=peers, progress=ctx.obj.track_items
     )
     if as_json:
         typer.echo(json.dumps(_plain(found), indent=2))
@@ -156,6 +165,9 @@ def _print_pipeline(found: Bench) -> None:
         f" rounds, {found.frames} frames each",
         markup=False,
     )
+    learned = {stage: how for stage, how in found.variants.items() if how != "analytic"}
+    for stage, how in learned.items():
+        console.print(f"{stage}: {how}", markup=False)
     for run in found.runs:
         console.print(_stages(run))
 

@@ -18,6 +18,7 @@ def build_head(
     depth: options.Depth = None,
     normals: options.Normals = None,
     voxel_size: options.VoxelSize = None,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -38,7 +39,8 @@ def build_head(
         normals_file=normals,
         voxel_size_cm=voxel_size,
     )
-    head = files.build_from_photo(photo, build)
+    variants = pipeline.choose_variants(variant, stages=("refiner",))
+    head = files.build_from_photo(photo, build, variants=variants)
     files.write_artifact(ctx.obj, head, output, overwrite=overwrite)
     if ply is not None:
         pipeline.export_ply(head, ply, overwrite=overwrite)

@@ -31,6 +31,7 @@ def deform(
     blink: controls.Blink = "auto",
     gaze: controls.Gaze = "track",
     smooth: controls.Smooth = 0.0,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -52,10 +53,19 @@ def deform(
         expression=expression, expression_scale=expression_scale, gaze=gaze,
         turn=(yaw, pitch, roll), smooth=smooth,
     )  # fmt: skip
+    variants = pipeline.choose_variants(variant, stages=("deform",))
     built = files.read_artifact(head, "head")
     style = driving.speech_style(seed=seed, blink=blink)
     with driving.open_driver(
-        kind, source, fps=fps, style=style, look_ahead_ms=look_ahead, track=track
+        kind,
+        source,
+        fps=fps,
+        style=style,
+        look_ahead_ms=look_ahead,
+        track=track,
+        reporter=ctx.obj,
     ) as opened:
-        points = pipeline.deform(built, opened, absolute=absolute, controls=asked)
+        points = pipeline.deform(
+            built, opened, absolute=absolute, controls=asked, variants=variants
+        )
         files.write_artifact(ctx.obj, points, output, overwrite=overwrite)

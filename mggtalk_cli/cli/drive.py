@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import typer
 
@@ -33,14 +34,17 @@ def drive(
 ) -> None:
     """Read expression, head pose and gaze from speech, a clip or a take; parts may be mixed."""
     parts = {"mouth": mouth_from, "head": head_from, "blink": blink_from, "gaze": gaze_from}
-    if "-" in parts.values():
-        raise typer.BadParameter("only the main driver can come from stdin: give a file")
+    files.only_one_stdin(source, *parts.values())
+    if output == csv == "-":
+        raise typer.BadParameter("only one of -o and --csv can go to stdout: name a file")
     files.check_inputs(source, *parts.values())
-    files.check_targets(output, csv, overwrite=overwrite)
+    files.check_targets(output, None if csv == "-" else csv, overwrite=overwrite)
     from mggtalk_cli import pipeline
 
     style = driving.speech_style(seed=seed, blink=blink)
-    with driving.open_merged(source, parts, fps=fps, style=style, track=track) as (merged, kind):
+    with driving.open_merged(
+        source, parts, fps=fps, style=style, track=track, reporter=ctx.obj
+    ) as (merged, kind):
         asked = controls.asked(
             kind, seed=seed, blink=blink,
             head_scale=head_scale, mouth_scale=mouth_scale, still=still,
@@ -49,7 +53,8 @@ def drive(
         moments = ctx.obj.track(driver.moments, driver.frame_count)
         motion = pipeline.motion_artifact(dataclasses.replace(driver, moments=moments))
         if csv is not None:
-            pipeline.export_take(motion, csv, overwrite=overwrite)
+            target = sys.stdout if csv == "-" else csv
+            pipeline.export_take(motion, target, overwrite=overwrite)
         files.write_artifact(ctx.obj, motion, output, overwrite=overwrite)
     if csv is not None:
         ctx.obj.wrote(csv)

@@ -17,6 +17,7 @@ from mggtalk_cli.cli import controls, files, options
 from mggtalk_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from mggtalk_cli.cli.progress import Reporter
     from mggtalk_cli.core.audio import AudioFile
     from mggtalk_cli.core.audio_stream import AudioStream
     from mggtalk_cli.pipeline import Drive, SpeechStyle
@@ -49,13 +50,27 @@ def kind_of(kind: Kind | None, source: str) -> Kind:
     from mggtalk_cli.takes import driver_kind
 
     if kind in ("audio", "video") or (kind and not os.path.isfile(source)):
-        return kind
+        return kind  # what comes through a pipe is looked at when it is there
     if not os.path.isfile(source):
         raise InputError(f"{source} is a pipe: say what it is by --audio, --video or --motion")
     found: Kind = driver_kind(source)  # type: ignore[assignment]
     if kind == "motion" and found not in ("motion", "csv"):
         raise InputError(f"{source} is no motion: name it by --{found}")
     return found
+
+
+def expect(reporter: Reporter, kind: Kind, path: str, *, fps: float) -> None:
+    """Tell how many frames a clip, which may be cut short, will probably give."""
+    if kind == "video":
+        from mggtalk_cli.core.video import VideoReader
+
+        reporter.expected = VideoReader(path, fps=fps).frame_count
+
+
+def check_track(track: options.Tracking, *kinds: Kind) -> None:
+    """Warn of a way of tracking that was asked for where there is no clip to track."""
+    if track != options.Tracking.flow and "video" not in kinds:
+        log.warning(f"--track {track.value} changes nothing: only clips are tracked")
 
 
 def speech_style(*, seed: int, blink: str) -> SpeechStyle:
@@ -75,27 +90,37 @@ def open_driver(
     style: SpeechStyle,
     look_ahead_ms: int,
     track: options.Tracking,
+    reporter: Reporter,
 ) -> Iterator[Drive]:
     """Yield the driver; stdin may carry it, speech as it comes in."""
     from mggtalk_cli import driver
 
-    if kind == "motion":
-        stored = driver.drive_motion(files.read_artifact(source, "motion"))
-        if fps not in (options.FPS, stored.fps):
-            log.warning(f"the motion has {stored.fps:g} frames/s: --fps does not change it")
-        yield stored
-        return
+    check_track(track, kind)
     if kind == "audio" and source == "-":
         with _sound_on_stdin(look_ahead_ms) as sound:
             yield driver.drive_audio(sound, fps=fps, style=style)
         return
     with files.local_file(source) as path:
-        if kind == "csv":
+        kind = kind_of(kind, path)
+        expect(reporter, kind, path, fps=fps)
+        if kind == "motion":
+            yield _stored(path, fps)
+        elif kind == "csv":
             yield driver.drive_take(path, fps=fps)
         elif kind == "audio":
             yield driver.drive_audio(path, fps=fps, style=style)
         else:
             yield driver.drive_video(path, fps=fps, track=track.value)
+
+
+def _stored(path: str, fps: float) -> Drive:
+    """Return the driver in a motion artifact."""
+    from mggtalk_cli import driver
+
+    stored = driver.drive_motion(files.read_artifact(path, "motion"))
+    if fps not in (options.FPS, stored.fps):
+        log.warning(f"the motion has {stored.fps:g} frames/s: --fps does not change it")
+    return stored
 
 
 @contextmanager
@@ -106,19 +131,30 @@ def open_merged(
     fps: float,
     style: SpeechStyle,
     track: options.Tracking,
+    reporter: Reporter,
 ) -> Iterator[tuple[Drive, Kind]]:
-    """Yield the driver in a file of any kind (or stdin) with parts of others, and what blinks."""
+    """Yield the driver in a file of any kind with parts of others, and what blinks.
+
+    One of them may come from stdin.
+    """
     from mggtalk_cli import pipeline
 
     with ExitStack() as stack:
-        path = stack.enter_context(files.local_file(main))
+        path, *others = (
+            None if name is None else stack.enter_context(files.local_file(name))
+            for name in (main, *parts.values())
+        )
+        assert path is not None
+        given = {part: other for part, other in zip(parts, others, strict=True) if other}
+        kinds = {name: kind_of(None, name) for name in (path, *given.values())}
+        check_track(track, *kinds.values())
+        expect(reporter, kinds[path], path, fps=fps)
         driver = pipeline.drive(path, fps=fps, style=style, track=track.value)
-        others = {
+        opened = {
             part: pipeline.drive(other, fps=driver.fps, style=style, track=track.value)
-            for part, other in parts.items()
-            if other is not None
+            for part, other in given.items()
         }
-        yield pipeline.merge(driver, others), kind_of(None, parts["blink"] or path)
+        yield pipeline.merge(driver, opened), kinds[given.get("blink", path)]
 
 
 @contextmanager

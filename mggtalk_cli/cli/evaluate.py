@@ -76,6 +76,7 @@ def ablation(
     frames: FrameCount = FRAMES,
     layout: options.LayoutMode = options.Layout.plain,
     size: options.Size = options.SIZE,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -85,8 +86,11 @@ def ablation(
     """Switch parts off one by one, and let frame 0 of each clip be driven by the clip."""
     from mggtalk_cli.evaluation.ablation import ablation_protocol
     from mggtalk_cli.evaluation.datasets import find_clips
+    from mggtalk_cli.variants import choose_variants
 
-    protocol = ablation_protocol(switches=switches or (), frames=frames, max_side=size)
+    protocol = ablation_protocol(
+        switches=switches or (), frames=frames, max_side=size, variants=choose_variants(variant)
+    )
     _measure(ctx.obj, protocol, find_clips(clips, layout.value), output, as_json=as_json)
 
 
@@ -96,6 +100,7 @@ def identity(
     output: options.ReportDir = None,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -106,7 +111,8 @@ def identity(
     from mggtalk_cli import pipeline
     from mggtalk_cli.evaluation.identity import identity_protocol
 
-    protocol = identity_protocol(pipeline.BuildOptions(size=size, crop=crop.value))
+    variants = pipeline.choose_variants(variant, stages=("refiner", "decoder", "inpaint", "mouth"))
+    protocol = identity_protocol(pipeline.BuildOptions(size=size, crop=crop.value), variants)
     _measure(ctx.obj, protocol, _photo_sources(photos), output, as_json=as_json)
 
 
@@ -117,6 +123,7 @@ def views(
     weights: options.Weights = None,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -130,7 +137,8 @@ def views(
     from mggtalk_cli.evaluation.views import views_protocol
 
     build = pipeline.BuildOptions(size=size, crop=crop.value)
-    protocol = views_protocol(build, open_networks(files))
+    variants = pipeline.choose_variants(variant, stages=("refiner", "deform", "decoder"))
+    protocol = views_protocol(build, open_networks(files), variants)
     _measure(ctx.obj, protocol, _photo_sources(photos), output, as_json=as_json)
 
 
@@ -157,7 +165,7 @@ def _measure(
         protocol,
         sources,
         directory=None if output is None else Path(output),
-        track=reporter.track,
+        track=reporter.track_items,
         warn=reporter.warn,
     )
     finish_report(reporter, report, as_json=as_json, output=output)

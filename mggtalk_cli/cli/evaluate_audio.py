@@ -98,7 +98,7 @@ def audio(
         audio_protocol(chosen, sources, open_networks(files)),
         sources,
         directory=None if output is None else Path(output),
-        track=ctx.obj.track,
+        track=ctx.obj.track_items,
         warn=ctx.obj.warn,
     )
     finish_report(ctx.obj, report, as_json=as_json, output=output)

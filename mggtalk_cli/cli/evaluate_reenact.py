@@ -11,7 +11,9 @@ from mggtalk_cli.cli import options
 from mggtalk_cli.cli.results import finish_report, parse_pairs
 
 if TYPE_CHECKING:
+    from mggtalk_cli.evaluation.cross import CrossOptions
     from mggtalk_cli.evaluation.networks import Networks
+    from mggtalk_cli.evaluation.reenact import ReenactOptions
     from mggtalk_cli.evaluation.runs import Protocol, Source
 
 # The library has the same (a test compares them).
@@ -58,6 +60,7 @@ def reenact(
     layout: options.LayoutMode = options.Layout.plain,
     weights: options.Weights = None,
     size: options.Size = options.SIZE,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -73,60 +76,54 @@ def reenact(
         raise typer.BadParameter(
             "--cross has no true frames to compare with: leave out --method and --keep-frames"
         )
+    from mggtalk_cli.evaluation.cross import CrossOptions
     from mggtalk_cli.evaluation.networks import open_networks
+    from mggtalk_cli.evaluation.reenact import ReenactOptions
     from mggtalk_cli.evaluation.runs import run_protocol
+    from mggtalk_cli.variants import choose_variants
 
-    networks = open_networks(files)
+    networks, how = open_networks(files), {"frames": frames, "max_side": size}
+    variants = choose_variants(variant)
     if cross is not None:
-        protocol, sources = _cross(clips, cross, layout.value, frames, size, networks)
+        pairing = CrossOptions(**how, variants=variants)
+        protocol, sources = _cross(clips, cross, layout.value, pairing, networks)
     else:
         kept = Path(output) / "frames" if keep_frames and output is not None else None
-        protocol, sources = _self(clips, layout.value, frames, size, peers, kept, networks)
+        chosen = ReenactOptions(**how, peers=peers, kept=kept, variants=variants)
+        protocol, sources = _self(clips, layout.value, chosen, networks)
     report = run_protocol(
         protocol,
         sources,
         directory=None if output is None else Path(output),
-        track=ctx.obj.track,
+        track=ctx.obj.track_items,
         warn=ctx.obj.warn,
     )
     finish_report(ctx.obj, report, as_json=as_json, output=output)
 
 
 def _self(
-    clips: list[str],
-    layout: str,
-    frames: int,
-    size: int,
-    peers: dict[str, Path],
-    kept: Path | None,
-    networks: Networks,
+    clips: list[str], layout: str, chosen: ReenactOptions, networks: Networks
 ) -> tuple[Protocol, list[Source]]:
     """Return self-reenactment and its clips."""
     from mggtalk_cli.evaluation.datasets import find_clips
-    from mggtalk_cli.evaluation.reenact import ReenactOptions, reenact_protocol, with_peers
+    from mggtalk_cli.evaluation.reenact import reenact_protocol, with_peers
 
-    chosen = ReenactOptions(frames=frames, max_side=size, peers=peers, kept=kept)
     protocol = reenact_protocol(chosen, networks)
-    return protocol, [with_peers(clip, chosen) for clip in find_clips(clips, layout)]
+    return protocol, with_peers(find_clips(clips, layout), chosen)
 
 
 def _cross(
-    inputs: list[str], cross: str, layout: str, frames: int, size: int, networks: Networks
+    inputs: list[str], cross: str, layout: str, chosen: CrossOptions, networks: Networks
 ) -> tuple[Protocol, list[Source]]:
     """Return cross-reenactment and its pairs."""
     from mggtalk_cli.evaluation.clips import PHOTO_SUFFIXES, find_files
-    from mggtalk_cli.evaluation.cross import (
-        CrossOptions,
-        all_pairs,
-        cross_protocol,
-        listed_pairs,
-    )
+    from mggtalk_cli.evaluation.cross import all_pairs, cross_protocol, listed_pairs
     from mggtalk_cli.evaluation.datasets import find_clips
 
     named = [name for name in inputs if Path(name).suffix.lower() in PHOTO_SUFFIXES]
     photos = find_files(named, PHOTO_SUFFIXES)
     clips = find_clips([name for name in inputs if name not in named], layout)
-    protocol = cross_protocol(CrossOptions(frames=frames, max_side=size), networks)
+    protocol = cross_protocol(chosen, networks)
     if cross == ALL:
         return protocol, all_pairs(photos, clips)
     return protocol, listed_pairs(Path(cross), photos, clips)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import typer
 
 from mggtalk_cli.core.output import FrameFiles, atomic_path, check_output, is_pattern
-from mggtalk_cli.errors import InputError
+from mggtalk_cli.errors import InputError, MggTalkError
 
 if TYPE_CHECKING:
     from mggtalk_cli.artifacts import Artifact
     from mggtalk_cli.cli.progress import Reporter
-    from mggtalk_cli.pipeline import BuildOptions, Video
+    from mggtalk_cli.pipeline import BuildOptions, Variants, Video
 
 log = logging.getLogger("mggtalk")
 
@@ -137,9 +137,13 @@ def local_file(source: str) -> Iterator[str]:
             with path.open("rb") as stream:
                 shutil.copyfileobj(stream, copy)
         copy.flush()
+        named = "stdin" if source == "-" else source
         if not copy.tell():
-            raise InputError(f"{'stdin' if source == '-' else source} is empty: nothing came in")
-        yield copy.name
+            raise InputError(f"{named} is empty: nothing came in")
+        try:
+            yield copy.name
+        except MggTalkError as error:
+            raise type(error)(str(error).replace(copy.name, named)) from error
 
 
 def read_artifact(source: str, *kinds: str) -> Artifact:
@@ -225,7 +229,9 @@ def write_picture(report: Reporter, frames: Artifact, output: str, *, overwrite:
     report.wrote(output)
 
 
-def build_from_photo(source: str, build: BuildOptions, *, name: str | None = None) -> Artifact:
+def build_from_photo(
+    source: str, build: BuildOptions, *, variants: Variants, name: str | None = None
+) -> Artifact:
     """Return the head of the photo in a path or stdin, noted under `name`."""
     from mggtalk_cli import pipeline
     from mggtalk_cli.core.image import read_photo
@@ -238,18 +244,21 @@ def build_from_photo(source: str, build: BuildOptions, *, name: str | None = Non
         "name": name or ("stdin" if source == "-" else Path(source).name),
         "sha256": hashlib.sha256(data or Path(source).read_bytes()).hexdigest(),
     }
-    return pipeline.build_head(photo, build, source=provenance)
+    return pipeline.build_head(photo, build, source=provenance, variants=variants)
 
 
-def head_of(source: str, build: BuildOptions) -> Artifact:
+def head_of(source: str, build: BuildOptions, variants: Variants) -> Artifact:
     """Return a head artifact as it is, or the head of a photo."""
     with local_file(source) as path:
         with Path(path).open("rb") as file:
             built = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         if not built:
-            return build_from_photo(path, build, name="stdin" if source == "-" else None)
+            name = "stdin" if source == "-" else None
+            return build_from_photo(path, build, variants=variants, name=name)
         if build != type(build)():
             log.warning("the head is built already: --size, --crop and --face do not change it")
+        if variants.refiner is not None and "refiner" not in variants.optional:
+            log.warning("the head is built already: --variant refiner=... does not change it")
         return read_artifact(path, "head")
 
 

@@ -12,6 +12,7 @@ def inpaint(
     frames: options.Frames,
     output: options.FilmOut,
     background: options.Background = None,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -25,5 +26,7 @@ def inpaint(
     files.check_transparency(output, background)
     from mggtalk_cli import pipeline
 
-    video = pipeline.inpaint(files.read_artifact(frames, "frames"), background=background)
+    variants = pipeline.choose_variants(variant, stages=("inpaint", "mouth"))
+    rendered = files.read_artifact(frames, "frames")
+    video = pipeline.inpaint(rendered, background=background, variants=variants)
     files.write_film(ctx.obj, video, output, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""`mggtalk inspect`: what is in an artifact, as a table, JSON or a picture."""
+"""`mggtalk inspect`: what is in an artifact, a take or a checkpoint, as table, JSON or picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mggtalk_cli.cli import options
+from mggtalk_cli.cli import files, options
 from mggtalk_cli.core.output import atomic_path, check_output
 from mggtalk_cli.errors import InputError
 
@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _FILE_WIDTH = 140  # columns where no terminal sets them
 _LONG_META = 100  # characters shown of one meta value
+_NESTED = ("recipe", "before", "after")  # notes of a checkpoint that get a line per entry
 
 AnyArtifact = Annotated[
-    str, typer.Argument(metavar="ARTIFACT", help="Any .npz artifact or Gaussian .ply, or -.")
+    str,
+    typer.Argument(
+        metavar="ARTIFACT",
+        help="Any .npz artifact or Gaussian .ply, or -; a phone's take (Live Link Face CSV); or a "
+        "checkpoint (.safetensors) of `train`.",
+    ),
 ]
 Sheet = Annotated[
     str | None, typer.Option(metavar="PNG", help="Also write a picture of what is in it.")
@@ -40,13 +46,19 @@ def inspect(
     log_json: options.LogJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what is in an artifact: shapes, units, ranges, counts, provenance."""
+    """Show what is in an artifact or a checkpoint: shapes, units, ranges, counts, provenance."""
     if sheet is not None:
         if Path(sheet).suffix.lower() not in _PICTURES:
             raise InputError(f"--sheet {sheet} must end in one of {', '.join(_PICTURES)}")
         check_output(Path(sheet), overwrite=overwrite)
     if path.lower().endswith(".ply"):
         description, picture = _read_ply(Path(path), sheet is not None)
+    elif path.lower().endswith(".csv"):
+        description, picture = _read_take(path, sheet is not None)
+    elif path.lower().endswith(".safetensors"):
+        if sheet is not None:
+            raise InputError(f"--sheet {sheet}: a checkpoint has no picture, leave it out")
+        description, picture = _read_networks(Path(path)), None
     else:
         description, picture = _read_artifact(path, sheet is not None)
     if sheet is not None and picture is not None:
@@ -99,6 +111,25 @@ def _read_ply(path: Path, with_picture: bool) -> tuple[dict[str, Any], np.ndarra
     return description, cloud_sheet(read_ply(path))
 
 
+def _read_take(path: str, with_picture: bool) -> tuple[dict[str, Any], np.ndarray | None]:
+    from mggtalk_cli import takes
+
+    files.check_inputs(path)
+    description = takes.describe_take(path)
+    if not with_picture:
+        return description, None
+    from mggtalk_cli.motion_sheet import motion_sheet
+    from mggtalk_cli.pipeline import motion_artifact
+
+    return description, motion_sheet(motion_artifact(takes.drive(path)))
+
+
+def _read_networks(path: Path) -> dict[str, Any]:
+    from mggtalk_cli.core.checkpoint import describe, read_checkpoint
+
+    return describe(read_checkpoint(path))
+
+
 def _write_picture(path: Path, picture: np.ndarray, *, overwrite: bool) -> None:
     from PIL import Image
 
@@ -123,24 +154,62 @@ def _print_tables(path: str, description: dict[str, Any]) -> None:
         "made by": description["made_by"],
         **{
             key.replace("_", " "): description[key]
-            for key in ("format_version", "gaussians", "sh_degree", "sound_blocks")
+            for key in ("format_version", "gaussians", "sh_degree", "sound_blocks", "sha256")
             if key in description
         },
-        **description["meta"],
+        **_flat(description["meta"]),
     }
     if "frame_count" in description:
         facts["frame_count"] = description["frame_count"]
     table = Table(show_header=False, box=None)
     for key, value in facts.items():
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = _plain(value)
         text = text if len(text) <= _LONG_META else text[: _LONG_META - 3] + "..."
-        table.add_row(escape(key), escape(text))
+        table.add_row(escape(_plain(key)), escape(text))
     console.print(table)
+    if "networks" in description:
+        console.print(_network_table(description["networks"]))
+        return
     console.print(_array_table(description["arrays"], "arrays"))
     if "frame_arrays" in description:
         each = "block" if description["kind"] == "motion" else "frame"
         title = f"in each {each} (ranges over {description['frames_sampled']} of them)"
         console.print(_array_table(description["frame_arrays"], title))
+
+
+def _flat(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return meta data with the entries of objects in it as "object.entry".
+
+    >>> _flat({"steps": 5, "recipe": {"rate": 0.1}})
+    {'steps': 5, 'recipe.rate': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for key, value in meta.items():
+        nested = isinstance(value, dict) and key in _NESTED
+        found |= {f"{key}.{name}": one for name, one in value.items()} if nested else {key: value}
+    return found
+
+
+def _plain(value: Any) -> str:
+    """Return text as it is, and anything else, or what a terminal might obey, as JSON."""
+    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+
+
+def _network_table(networks: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="networks", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    for column in ("parameters", "tensors"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("config")
+    for network in networks:
+        config = ", ".join(f"{_plain(k)} {json.dumps(v)}" for k, v in network["config"].items())
+        config = config if len(config) <= _LONG_META else config[: _LONG_META - 3] + "..."
+        numbers = (f"{network[key]:,}" for key in ("parameters", "tensors"))
+        table.add_row(network["name"], *numbers, escape(config))
+    return table
 
 
 def _array_table(arrays: list[dict[str, Any]], title: str) -> Table:

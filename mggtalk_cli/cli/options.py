@@ -195,7 +195,7 @@ Fps = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(min=0, help="Seed of blinks and head motion for speech.", rich_help_panel=_DRIVER),
+    typer.Option(min=0, help="Of everything random.", rich_help_panel=_DRIVER),
 ]
 # ---------------------------------------------------------------- how a head is built
 
@@ -308,6 +308,20 @@ PlyUp = Annotated[
         help="Axis that points up in it; drops a camera kept in it.",
         show_default="its own, or y",
         rich_help_panel=_PLY,
+    ),
+]
+
+# ---------------------------------------------------------------- learned stages
+
+Variant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        metavar="STAGE=analytic|learned|FILE",
+        help="How a stage works: analytic, learned (weights that ship), or the networks in a "
+        "checkpoint of `train`; repeatable. Stages: refiner (of build-head), deform, decoder (of "
+        "render), inpaint, mouth (of inpaint).",
+        show_default="learned where weights ship",
     ),
 ]
 

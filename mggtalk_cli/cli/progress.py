@@ -1,7 +1,8 @@
 """What a command says while it works, always on stderr: stdout is data.
 
-A terminal gets a progress bar with frames per second and the time left; `--log-json` gets one JSON
-object per line: start, note, warning, progress (at most one a second), done, error.
+A terminal gets a progress bar with frames per second (items where it is no film that is made) and
+the time left; `--log-json` gets one JSON object per line: start, note, warning, progress (at most
+one a second), done, error.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def check_stopped() -> None:
 
 
 class Reporter:
-    """The voice of one command; a context manager that carries the package's warnings too."""
+    """The voice of one command; a context manager that carries the package's warnings too.
+
+    Attributes:
+        expected: how many frames will probably come where a sequence does not know it.
+    """
 
     def __init__(
         self, command: str, *, quiet: bool = False, log_json: bool = False, debug: bool = False
@@ -47,7 +52,8 @@ class Reporter:
         """Take the command's name and its reporting flags."""
         self.command, self.quiet, self.log_json, self.debug = command, quiet, log_json, debug
         self._begun = time.monotonic()
-        self._frames = 0
+        self._count, self._counted = 0, "frame"
+        self.expected: int | None = None
         self._bar: Any = None
         self._handler = _Relay(self)
 
@@ -67,36 +73,48 @@ class Reporter:
         logging.getLogger("mggtalk").removeHandler(self._handler)
         if kind is None:
             seconds = round(time.monotonic() - self._begun, 3)
-            self._event("done", seconds=seconds, frames=self._frames)
+            self._event("done", seconds=seconds, **{f"{self._counted}s": self._count})
 
-    def track(self, items: Iterable[Item], total: int | None = None) -> Iterator[Item]:
-        """Yield the items while reporting their number, rate and the time left."""
+    def track(
+        self, items: Iterable[Item], total: int | None = None, *, counted: str = "frame"
+    ) -> Iterator[Item]:
+        """Yield the items, named `counted`, and report their number, rate and the time left."""
+        total = self.expected if total is None else total
+        self._count, self._counted = 0, counted
         begun = reported = time.monotonic()
         with self._progress_bar(total) as bar:
             for count, item in enumerate(items, 1):
                 check_stopped()
                 yield item
-                self._frames = count
+                self._count = count
                 now = time.monotonic()
                 rate = count / max(now - begun, 1e-6)
                 bar.advance(rate)
                 if now - reported >= PROGRESS_EVERY_S and not self.quiet:
                     reported = now
-                    left = None if total is None else round(max(total - count, 0) / rate, 1)
-                    self._event(
-                        "progress", frames=count, total=total, fps=round(rate, 2), seconds_left=left
-                    )
+                    self._progress(total, rate)
 
-    def wrote(self, target: str, *, counted: str = "frame") -> None:
-        """Say what was written, and from how many of what; nothing for stdout."""
+    def track_items(self, items: Iterable[Item], total: int | None = None, /) -> Iterator[Item]:
+        """Yield what is measured one by one, such as files, and report as `track` does."""
+        return self.track(items, total, counted="item")
+
+    def wrote(self, target: str, *, counted: str | None = None, count: int | None = None) -> None:
+        """Say what was written, and from how many of what; nothing for stdout.
+
+        Args:
+            target: where to.
+            counted: what they are called; as when they were tracked.
+            count: how many are in it; all that were tracked.
+        """
         if target == "-" or self.quiet:
             return
         seconds = time.monotonic() - self._begun
         if self.log_json:
             self._event("wrote", path=target)
             return
-        count = f", {self._frames} {counted}{'s' * (self._frames != 1)}" if self._frames else ""
-        self._line(f"wrote {target} ({seconds:.1f} s{count})")
+        count = self._count if count is None else count
+        made = f", {count} {counted or self._counted}{'s' * (count != 1)}" if count else ""
+        self._line(f"wrote {target} ({seconds:.1f} s{made})")
 
     def warn(self, message: str) -> None:
         """Say what the user should know, unless `--quiet`."""
@@ -124,6 +142,13 @@ class Reporter:
         else:
             self._line(f"error: {message}")
 
+    def _progress(self, total: int | None, rate: float) -> None:
+        left = None if total is None else round(max(total - self._count, 0) / rate, 1)
+        pace = "fps" if self._counted == "frame" else f"{self._counted}s_per_minute"
+        speed = round(rate if pace == "fps" else 60 * rate, 2)
+        counts = {f"{self._counted}s": self._count, "total": total}
+        self._event("progress", **counts, **{pace: speed}, seconds_left=left)
+
     def _line(self, text: str) -> None:
         if self._bar is not None:
             self._bar.console.print(f"mggtalk: {text}", markup=False, highlight=False)
@@ -142,6 +167,17 @@ class Reporter:
         return _Bar(self, total) if shown and sys.stdout.isatty() else _Bar(None, total)
 
 
+def paced(rate: float, counted: str) -> str:
+    """Return a rate in items per second as it is read best.
+
+    >>> paced(12.34, "frame"), paced(0.05, "item")
+    ('12.3 frames/s', '20.0 s/item')
+    """
+    if counted == "frame" or rate >= 1:
+        return f"{rate:.1f} {counted}s/s"
+    return f"{1 / max(rate, 1e-6):.1f} s/{counted}"
+
+
 class _Bar:
     """A rich progress bar, or nothing."""
 
@@ -158,18 +194,19 @@ class _Bar:
                 progress.TextColumn("{task.description}"),
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[rate]:.1f} frames/s"),
+                progress.TextColumn("{task.fields[rate]}"),
                 progress.TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
             self._rich.start()
-            self._task = self._rich.add_task(self._reporter.command, total=self._total, rate=0.0)
+            self._task = self._rich.add_task(self._reporter.command, total=self._total, rate="")
             self._reporter._bar = self._rich
         return self
 
     def advance(self, rate: float) -> None:
-        if self._rich is not None:
-            self._rich.update(self._task, advance=1, rate=rate)
+        if self._rich is not None and self._reporter is not None:
+            shown = paced(rate, self._reporter._counted)
+            self._rich.update(self._task, advance=1, rate=shown)
 
     def __exit__(
         self,

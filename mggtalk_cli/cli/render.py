@@ -15,7 +15,7 @@ from mggtalk_cli.errors import InputError
 
 if TYPE_CHECKING:
     from mggtalk_cli.artifacts import Artifact
-    from mggtalk_cli.pipeline import RenderOptions
+    from mggtalk_cli.pipeline import RenderOptions, Variants
 
 
 def render(
@@ -31,6 +31,7 @@ def render(
     device: options.DeviceMode = options.Device.auto,
     size: options.PlySize = None,
     up: options.PlyUp = None,
+    variant: options.Variant = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -43,6 +44,10 @@ def render(
     is_ply = files.is_ply(points)
     if not is_ply and (size is not None or up is not None):
         raise InputError(f"--size and --up are for a .ply; {points} has its own size and axes")
+    if is_ply and variant:
+        raise InputError(
+            "--variant is for heads and points: a ply's Gaussians are drawn as they are"
+        )
     from mggtalk_cli import pipeline
 
     view = pipeline.RenderOptions(yaw, pitch, roll, turntable, densify, device.value)
@@ -50,9 +55,13 @@ def render(
         frames = _frames_of_ply(points, ply, up=up, size=size, view=view, overwrite=overwrite)
         files.write_frames(ctx.obj, frames, output, overwrite=overwrite)
     else:
+        variants = pipeline.choose_variants(variant, stages=("decoder",))
         posed = files.read_artifact(points, "points", "head")
-        with _exported(posed, ply, densify=densify, overwrite=overwrite) as passing:
-            files.write_frames(ctx.obj, pipeline.render(passing, view), output, overwrite=overwrite)
+        with _exported(
+            posed, ply, densify=densify, overwrite=overwrite, variants=variants
+        ) as passing:
+            frames = pipeline.render(passing, view, variants=variants)
+            files.write_frames(ctx.obj, frames, output, overwrite=overwrite)
     if ply is not None:
         ctx.obj.wrote(ply)
 
@@ -81,7 +90,7 @@ def _frames_of_ply(
 
 @contextmanager
 def _exported(
-    posed: Artifact, ply: str | None, *, densify: bool, overwrite: bool
+    posed: Artifact, ply: str | None, *, densify: bool, overwrite: bool, variants: Variants
 ) -> Iterator[Artifact]:
     """Yield the same points, written to `ply`: the first frame, or each as it passes.
 
@@ -93,6 +102,8 @@ def _exported(
         yield posed
     elif is_pattern(ply):
         with FrameFiles(Path(ply), overwrite=overwrite) as sequence:
-            yield pipeline.export_plys(posed, sequence, densify=densify)
+            yield pipeline.export_plys(posed, sequence, densify=densify, variants=variants)
     else:
-        yield pipeline.export_ply(posed, ply, densify=densify, overwrite=overwrite)
+        yield pipeline.export_ply(
+            posed, ply, densify=densify, overwrite=overwrite, variants=variants
+        )

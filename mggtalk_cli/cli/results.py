@@ -50,7 +50,7 @@ def finish_report(
         output: the folder it was written to.
     """
     if output is not None:
-        reporter.wrote(str(Path(output) / "report.html"), counted="item")
+        reporter.wrote(str(Path(output) / "report.html"), counted="item", count=len(report.items))
     if as_json:
         from mggtalk_cli.evaluation.report import to_json
 

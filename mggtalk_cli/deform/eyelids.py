@@ -10,10 +10,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mggtalk_cli.core.expression import ARKIT_INDEX
 from mggtalk_cli.core.image import LUMA
 from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.sheet import Sheet, skull_sheet
-from mggtalk_cli.deform.eyes import Eye, EyePatch, patch_sheet
+from mggtalk_cli.deform.aperture import signed_distance
+from mggtalk_cli.deform.eyes import EYES, Eye, EyePatch, patch_sheet
 
 # Lid skin and lashes lie this far before the eye's surface, cm: over the smeared lashes.
 SKIN_BEFORE_CM, LASH_BEFORE_CM = 0.50, 0.65
@@ -27,6 +29,29 @@ DARK = 0.78
 
 # Rows of the lash line, px off the lid's edge (those above it show first), and their opacity.
 LASH_ROWS = ((-2.5, 0.08), (-1.5, 0.3), (-0.5, 0.55), (0.5, 0.45), (1.5, 0.15))
+
+# Skin goes wholly with the lids up to the first distance from their outline (shares of the eye's
+# width), not at all beyond the second one: there rims of glasses lie, which a blink must not bend.
+LID_REACH = (0.12, 0.32)
+LID_SHAPES = ("eyeBlink", "eyeLookUp", "eyeLookDown")
+
+
+def within_reach(rest: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Return the shapes (52, c, 3) of a face's controls, those of the lids only near its eyes.
+
+    Args:
+        rest: (c, 3) controls at rest, head frame, cm; the landmarks come first.
+        shapes: (52, c, 3) their motion per unit of each coefficient.
+    """
+    limited = shapes.copy()
+    for eye in EYES:
+        outline = rest[eye.ring, :2]
+        width = max(float(np.ptp(outline[:, 0])), 1e-3)
+        away = -signed_distance(rest[:, :2], outline) / width
+        goes = 1 - smoothstep(away, *LID_REACH)
+        for name in LID_SHAPES:
+            limited[ARKIT_INDEX[name + eye.side.capitalize()]] *= goes[:, None]
+    return limited
 
 
 def lid_sheets(eye: Eye, patch: EyePatch, points_px: np.ndarray) -> list[Sheet]:

@@ -28,7 +28,9 @@ CUT_SLACK = 0.1
 # The outline holds one point per cell of this size (cm); what that misses, a margin of this share
 # of the frame makes up for.
 CELL_CM, MARGIN = 1.0, 0.01
-SAME_SIZE = 1.15  # a head this much larger or smaller than the photo's does not fit its neck
+# A head this much larger or smaller than the photo's, or this far from it (a tenth of a face's
+# width, cm), does not sit on its neck.
+SAME_SIZE, SAME_PLACE_CM = 1.15, 1.5
 SAME_CM = 1e-4  # smaller changes are rounding: the target is left as it is
 
 
@@ -100,6 +102,13 @@ class Framing:
         """Return whether a state shows the head in the picture, and about as large as the photo."""
         own, other = float(self.source.translation[2]), float(state.translation[2])
         return self.holds(state) and 1 / SAME_SIZE < other / own < SAME_SIZE
+
+    def sits(self, state: FaceState) -> bool:
+        """Return whether a state shows the head where the photo has it, and about as large."""
+        own, other = (s.translation.astype(np.float64) for s in (self.source, state))
+        size = other[2] / own[2]
+        apart = np.hypot(*(other / size - own)[:2]) if size > 0 else np.inf
+        return bool(1 / SAME_SIZE < size < SAME_SIZE and apart < SAME_PLACE_CM)
 
     def filmed(self, driver: FaceState, camera: Camera) -> np.ndarray:
         """Return (2, 2) px of this frame: where the driver's head is in the driver's own one.

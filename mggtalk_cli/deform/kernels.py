@@ -59,6 +59,19 @@ def pose(  # type: ignore[no-untyped-def]
 
 
 @jit
+def carry(begin, end, rows, corner, weight, displacement, points):  # type: ignore[no-untyped-def]
+    """Add to the points rows[begin:end] the weighted displacements of the corners around them."""
+    for n in range(begin, end):
+        k = np.uint64(n)
+        i = np.uint32(rows[k])
+        for axis in range(3):
+            moved = ZERO
+            for side in range(4):
+                moved += weight[k, side] * displacement[np.uint32(corner[k, side]), axis]
+            points[i, axis] += moved
+
+
+@jit
 def _distance(x, y, ring):  # type: ignore[no-untyped-def]
     """Return the distance of (x, y) to the polygon `ring` (k, 2), positive inside."""
     best, inside = np.float32(1e30), False

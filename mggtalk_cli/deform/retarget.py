@@ -2,9 +2,10 @@
 
 Absolute: the driver's own pose and coefficients. Relative (the default across people): the change
 since the driver's reference moment is put on the source. Two measured exceptions: lips take 75 %
-of the driver's absolute shape (a smiling source would smile twice), and lids follow by opening
-ratio (a source with narrow eyes would never close them). Whoever measures about a neutral face
-opens and shuts the mouth as measured.
+of the driver's absolute shape (a smiling source would smile twice) and all of it where that closes
+them, and lids follow by opening ratio (a source with narrow eyes would never close them). Whoever
+measures about a neutral face opens and shuts the mouth as measured; who measures no place of the
+head turns it about the neck.
 """
 
 from __future__ import annotations
@@ -14,14 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, FaceState
+from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, NECK_CM, FaceState
 from mggtalk_cli.core.interpolation import smoothstep
 
 # Share of the driver's absolute lip shape in relative driving by video.
 ABSOLUTE_LIPS = 0.75
-
-# Head joint at the base of the skull (head frame, cm): who measures no position turns about it.
-SPEECH_PIVOT_CM = np.array([0.0, -6.0, -6.0], np.float32)
 
 # Coefficients that open and close the mouth: who measures about a neutral face (speech, a phone)
 # owns them entirely.
@@ -29,6 +27,12 @@ OPENING = tuple(
     i
     for i, name in enumerate(ARKIT_NAMES)
     if name.startswith(("jawOpen", "mouthClose", "mouthLowerDown", "mouthUpperUp", "mouthRoll"))
+)
+# Those of them that part the lips: closed lips of a driver close the source's.
+PARTING = tuple(
+    i
+    for i, name in enumerate(ARKIT_NAMES)
+    if name.startswith(("jawOpen", "mouthLowerDown", "mouthUpperUp"))
 )
 MOUTH = tuple(i for i, name in enumerate(ARKIT_NAMES) if name.startswith(("mouth", "jaw")))
 BLINKS = (ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"])
@@ -59,29 +63,59 @@ def retarget(
         return driver
     modes = dict.fromkeys(("mouth", "head", "blink"), mode) | dict(parts or {})
     beta = source.beta + (driver.beta - reference.beta)
-    lips, opening = list(MOUTH), list(OPENING)
-    if modes["mouth"] != "speech":
-        beta[lips] += ABSOLUTE_LIPS * (driver.beta[lips] - beta[lips])
+    beta[list(MOUTH)] = _lips(driver, reference, source, mode=modes["mouth"], likeness=likeness)
     if modes["mouth"] != "relative":
-        beta[opening] = driver.beta[opening]
+        beta[list(OPENING)] = driver.beta[list(OPENING)]
     for lid in BLINKS:
         ratio = (1 - driver.beta[lid]) / max(1 - float(reference.beta[lid]), 0.3)
         if modes["blink"] == "relative":
             ratio *= smoothstep(ratio, SHUT_AT, TRUSTED_ABOVE)
         beta[lid] = 1 - max(ratio, 0.0) * (1 - source.beta[lid])
     # Written as a change, so that equal rotations give the source's to the last bit.
-    change = (driver.rotation - reference.rotation) @ reference.rotation.T
+    turn = (driver.rotation - reference.rotation) @ reference.rotation.T
     translation = source.translation + (driver.translation - reference.translation)
     if modes["head"] in ("speech", "phone"):
-        translation = translation - change @ (source.rotation @ SPEECH_PIVOT_CM)
+        translation = translation - turn @ (source.rotation @ NECK_CM)
     return replace(
         driver,
         beta=beta.astype(np.float32),
-        rotation=(source.rotation + change @ source.rotation).astype(np.float32),
+        rotation=(source.rotation + turn @ source.rotation).astype(np.float32),
         translation=translation.astype(np.float32),
         gaze=(source.gaze + (driver.gaze - reference.gaze)).astype(np.float32),
         residual=source.residual + carried(driver.residual - reference.residual, likeness),
     )
+
+
+def anchored(driver: FaceState, *, reference: FaceState, source: FaceState) -> FaceState:
+    """Return the driver's own face and turn on the source's neck, moved as the driver's neck is.
+
+    A head of another size or place than the photo's would tear off its neck.
+
+    Args:
+        driver: the driver now.
+        reference: its first frame.
+        source: the state in the photo.
+    """
+    necks = [state.rotation @ NECK_CM + state.translation for state in (source, reference)]
+    place = driver.translation + (necks[0] - necks[1])
+    return replace(driver, translation=place.astype(np.float32))
+
+
+def _lips(
+    driver: FaceState, reference: FaceState, source: FaceState, *, mode: str, likeness: float
+) -> np.ndarray:
+    """Return the coefficients of the mouth; a source that smiles already does not smile twice."""
+    own, now, then = (state.beta[list(MOUTH)] for state in (source, driver, reference))
+    change = now - then
+    if mode == "speech":  # a shape that is there already moves the less, and never beyond 1
+        return np.asarray(own + change * np.where(change > 0, np.clip(1 - own, 0, 1), 1))
+    # One face in one photo has one lip shape, however it was measured. Of two faces, the result
+    # lies between their shapes.
+    between = np.clip(own + change, np.minimum(own, now), np.maximum(own, now))
+    relative = own + change + (1 - likeness) * (between - own - change)
+    shape = relative + ABSOLUTE_LIPS * (now + likeness * (own - then) - relative)
+    closed = (1 - likeness) * np.isin(MOUTH, PARTING)
+    return np.asarray(shape + closed * (np.minimum(shape, now) - shape))
 
 
 # Landmarks of two faces that differ by less than the first share of the face's width are those of

@@ -1,9 +1,9 @@
 """What each part is worth: self-reenactment with one part at a time switched off.
 
 Parts of the geometry, of the sheets, of the colours, of the covariances, and of what the driver
-says; each switched-off film stands as a method beside the full one. A part that a head does not
-have (a mirrored side where the photo is frontal) changes nothing, and the numbers say so. Variants
-of speech stand side by side in `evaluate audio`.
+says, and each stage that is learned; each switched-off film stands as a method beside the full one.
+A part that a head does not have (a mirrored side where the photo is frontal) changes nothing, and
+the numbers say so. Variants of speech stand side by side in `evaluate audio`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from mggtalk_cli import drawing, inpaint, pipeline, splat, tensors
+from mggtalk_cli import drawing, pipeline, tensors
 from mggtalk_cli import head as head_stage
 from mggtalk_cli.assembly import assemble
 from mggtalk_cli.core.expression import FaceState
@@ -43,10 +42,27 @@ PRIOR_ALONE = 1e4
 
 @dataclass(frozen=True)
 class Setup:
-    """A clip and the full head of its frame 0."""
+    """A clip, the full head of its frame 0, and the variants of the stages."""
 
     take: Take
     head: pipeline.Artifact
+    variants: pipeline.Variants = pipeline.ANALYTIC
+
+    @classmethod
+    def of(cls, take: Take, variants: pipeline.Variants) -> Setup:
+        """Return a clip with its head."""
+        head = pipeline.build_head(take.photo, take.build_options(), variants=variants)
+        return cls(take, head, variants)
+
+    def film(
+        self,
+        head: pipeline.Artifact | None = None,
+        drive: pipeline.Drive | None = None,
+        options: pipeline.RenderOptions | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yield the frames (H, W, 3) uint8 of a driven head; the full ones if nothing is given."""
+        drive = drive or self.take.recording.replayed()
+        return played(head or self.head, drive, options, self.variants)
 
 
 class Switch(NamedTuple):
@@ -90,8 +106,14 @@ def _depth_variant(name: str) -> Iterator[None]:
 def _with_depth(name: str, setup: Setup) -> Iterator[np.ndarray]:
     options = replace(setup.take.build_options(), depth=name)
     with _depth_variant(name):
-        head = pipeline.build_head(setup.take.photo, options)
-    return played(head, setup.take.recording.replayed())
+        head = pipeline.build_head(setup.take.photo, options, variants=setup.variants)
+    return setup.film(head)
+
+
+def _unfiltered(setup: Setup) -> Iterator[np.ndarray]:
+    """Yield frames of a head whose mirrored side has not gone through the voxel filter."""
+    options = replace(setup.take.build_options(), voxel_size_cm=0.0)
+    return setup.film(pipeline.build_head(setup.take.photo, options, variants=setup.variants))
 
 
 # ---------------------------------------------------------------- sheets, colours, covariances
@@ -111,37 +133,38 @@ def _starts(head: pipeline.Artifact) -> np.ndarray:
 
 
 def _hiding(prefixes: tuple[str, ...], setup: Setup) -> Iterator[np.ndarray]:
-    return played(without_sheets(setup.head, prefixes), setup.take.recording.replayed())
+    return setup.film(without_sheets(setup.head, prefixes))
 
 
 def _uncompensated(setup: Setup) -> Iterator[np.ndarray]:
-    built = assemble(setup.take.photo, setup.take.build_options()).arrays
+    take, refiner = setup.take, setup.variants.refinement()
+    built = assemble(take.photo, take.build_options(), refiner).arrays
     arrays = {**setup.head.arrays, "color": built["color"], "plate": built["plate"]}
-    return played(replace(setup.head, arrays=arrays), setup.take.recording.replayed())
+    return setup.film(replace(setup.head, arrays=arrays))
 
 
 def _torso_still(setup: Setup) -> Iterator[np.ndarray]:
     follow = np.zeros_like(setup.head.arrays["rig_torso_follow"])
-    head = replace(setup.head, arrays={**setup.head.arrays, "rig_torso_follow": follow})
-    return played(head, setup.take.recording.replayed())
+    return setup.film(replace(setup.head, arrays={**setup.head.arrays, "rig_torso_follow": follow}))
 
 
 def _rest_covariances(setup: Setup) -> Iterator[np.ndarray]:
     """Yield frames whose Gaussians keep the shape that they have in the photo."""
-    head = setup.head
-    camera, sheet = tensors.camera_of(head), tensors.gaussian_sheet(head, "cpu")
-    rest = next(drawing.point_frames(head, pipeline.RenderOptions()))
-    still = splat.decode_analytic(*map(torch.from_numpy, (rest["points"], rest["gate"])), sheet)
-    for frame in pipeline.deform(head, setup.take.recording.replayed()).frames():
-        points, gate = torch.from_numpy(frame["points"]), torch.from_numpy(frame["gate"])
-        gaussians = still._replace(means=points, opacities=sheet.opacities * gate)
+    head, variants = setup.head, setup.variants
+    camera, decoded = tensors.camera_of(head), variants.gaussians_of(head)
+    finish = variants.finisher(head, head.arrays["plate"])
+    still = decoded(next(drawing.point_frames(head, pipeline.RenderOptions())))
+    drive = setup.take.recording.replayed()
+    for frame in pipeline.deform(head, drive, variants=variants).frames():
+        gaussians = decoded(frame)._replace(
+            tangents=still.tangents, thickness_cm=still.thickness_cm
+        )
         rgba = drawing.to_rgba(*drawing.rasterize(gaussians, camera, camera.viewmat))
-        yield inpaint.composite(rgba, head.arrays["plate"])
+        yield finish({"rgba": rgba, **drawing.seen_face(frame, camera, camera.viewmat)})
 
 
 def _densified(setup: Setup) -> Iterator[np.ndarray]:
-    options = pipeline.RenderOptions(densify=True)
-    return played(setup.head, setup.take.recording.replayed(), options)
+    return setup.film(options=pipeline.RenderOptions(densify=True))
 
 
 # ---------------------------------------------------------------- the driver
@@ -156,13 +179,13 @@ def _driven(
         return change(state, reference)
 
     step: Change = changed
-    return played(setup.head, setup.take.recording.replayed(step))
+    return setup.film(drive=setup.take.recording.replayed(step))
 
 
 def _landmarks_alone(setup: Setup) -> Iterator[np.ndarray]:
     clip = setup.take.clip
     recording = record(clip.path, len(clip.frames), fps=clip.fps, track="fast")
-    return played(setup.head, recording.replayed())
+    return setup.film(drive=recording.replayed())
 
 
 def _no_residual(state: FaceState, reference: FaceState) -> FaceState:
@@ -187,6 +210,7 @@ SWITCHES: dict[str, Switch] = {
         "the depth prior alone, normals not integrated", partial(_with_depth, "prior alone")
     ),
     "no_symmetry": Switch("no mirrored side", partial(_hiding, ("mirror",))),
+    "no_filter": Switch("the mirrored side without its voxel filter", _unfiltered),
     "no_back": Switch("no rear of the head", partial(_hiding, ("back",))),
     "no_beyond": Switch("nothing beyond the photo's border", partial(_hiding, ("beyond",))),
     "no_eyes": Switch(
@@ -211,13 +235,52 @@ SWITCHES: dict[str, Switch] = {
 }
 
 
+# ---------------------------------------------------------------- learned stages
+
+
+def _by(
+    change: Callable[[pipeline.Variants], pipeline.Variants], setup: Setup
+) -> Iterator[np.ndarray]:
+    variants = change(setup.variants)
+    if variants.refiner is setup.variants.refiner:
+        return Setup(setup.take, setup.head, variants).film()
+    return Setup.of(setup.take, variants).film()
+
+
+def _analytic(stage: str, variants: pipeline.Variants) -> pipeline.Variants:
+    return variants.without(stage)
+
+
+def _no_sym_decoder(variants: pipeline.Variants) -> pipeline.Variants:
+    assert variants.decoder is not None
+    return replace(variants, decoder=replace(variants.decoder, sym_decoder=None))
+
+
+def learned_switches(variants: pipeline.Variants) -> dict[str, Switch]:
+    """Return a switch for every stage that is learned, and for a symmetric decoder."""
+    found = {
+        f"no_{stage}": Switch(
+            f"the analytic variant of {stage}", partial(_by, partial(_analytic, stage))
+        )
+        for stage in variants.learned
+    }
+    if variants.decoder is not None and variants.decoder.sym_decoder is not None:
+        found["no_sym_decoder"] = Switch(
+            "no symmetric decoder: the mirrored side takes the front's corrections, mirrored",
+            partial(_by, _no_sym_decoder),
+        )
+    return found
+
+
 # ---------------------------------------------------------------- protocol
 
 
-def switched_films(take: Take, switches: Mapping[str, Switch]) -> dict[str, Film]:
+def switched_films(
+    take: Take, switches: Mapping[str, Switch], variants: pipeline.Variants = pipeline.ANALYTIC
+) -> dict[str, Film]:
     """Return the full film of a clip and one per part switched off, by method."""
-    setup = Setup(take, pipeline.build_head(take.photo, take.build_options()))
-    films: dict[str, Film] = {OURS: lambda: played(setup.head, take.recording.replayed())}
+    setup = Setup.of(take, variants)
+    films: dict[str, Film] = {OURS: setup.film}
     return films | {name: partial(switch.film, setup) for name, switch in switches.items()}
 
 
@@ -227,32 +290,36 @@ def ablation_protocol(
     frames: int = FRAMES,
     fps: float = FPS,
     max_side: int = MAX_SIDE,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
 ) -> Protocol:
     """Return the protocol; its sources are clips of one face.
 
     Args:
-        switches: what to switch off, keys of `SWITCHES`; none = each of them.
+        switches: what to switch off, keys of `SWITCHES` and `learned_switches`; none = each.
         frames: how many of each clip, the photo included.
         fps: rate at which clips are read.
         max_side: larger clips are scaled down to this longer side, px.
+        variants: analytic or learned stages of the full film.
 
     Raises:
         InputError: an unknown switch.
     """
+    known = SWITCHES | learned_switches(variants)
     for name in switches:
-        if name not in SWITCHES:
-            raise InputError(f"unknown switch {name!r}; choose from {', '.join(SWITCHES)}")
-    chosen = {name: switch for name, switch in SWITCHES.items() if name in (switches or SWITCHES)}
+        if name not in known:
+            raise InputError(f"unknown switch {name!r}; choose from {', '.join(known)}")
+    chosen = {name: switch for name, switch in known.items() if name in (switches or known)}
     settings = {
         "switched_off": {name: switch.definition for name, switch in chosen.items()},
         "frames": frames,
         "fps": fps,
         "size": max_side,
+        "variants": variants.settings,
     }
 
     def measure(source: Source) -> Measured:
         take = take_of(source.files[0], frames=frames, fps=fps, max_side=max_side)
-        return measure_films(take, {**switched_films(take, chosen), **take.baselines()})
+        return measure_films(take, {**switched_films(take, chosen, variants), **take.baselines()})
 
     return Protocol(
         name="ablation",

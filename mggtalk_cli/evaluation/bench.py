@@ -8,10 +8,7 @@ compiled kernels; it is reported apart from the others.
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -23,19 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from mggtalk_cli import __version__, deform, face, head, inpaint, pipeline, render, splat
 from mggtalk_cli.artifacts import Artifact
 from mggtalk_cli.core.encode import frame_writer
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.errors import InputError
+from mggtalk_cli.evaluation.machine import Machine, describe_machine, load_average
 from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait, write_voice
 
 # Frames animated in each round: enough that the encoder's look-ahead is filled.
 FRAMES = 25
-
-PACKAGES = ("torch", "numpy", "numba", "opencv-python-headless", "av", "ai-edge-litert")
 
 # Stage -> the functions it consists of: (module, name) as `pipeline` and `portrait` call them.
 BUILD_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
@@ -53,11 +48,11 @@ BUILD_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     "compensation": ((splat, "precompensate"),),
 }
 FRAME_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
-    "deform": ((deform, "retarget"), (deform, "deform_analytic")),
-    "covariance": ((splat, "decode_analytic"),),
+    "deform": ((deform, "retarget"),),
     "to rgba": ((pipeline, "to_rgba"),),
-    "composite": ((inpaint, "composite"),),
 }
+# Stage -> the method of `Variants` that makes its function, analytic or learned, of a head.
+MADE_STAGES = {"deform": "deformer", "decode": "gaussians_of", "finish": "finisher"}
 # What the renderer reports of itself.
 RENDER_STAGES = ("project", "sort", "bin", "blend")
 REST = "rest"
@@ -98,21 +93,11 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where it ran; `load` is the load average before and after, None where there is none."""
-
-    processors: int
-    processor: str
-    torch_threads: int
-    platform: str
-    python: str
-    packages: dict[str, str]
-    load: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
 class Bench:
-    """The whole measurement; `points` is the number of Gaussians of the head."""
+    """The whole measurement; `points` is the number of Gaussians of the head.
+
+    `variants` says of every stage whether it was analytic, or which weights it had.
+    """
 
     version: str
     machine: Machine
@@ -121,6 +106,7 @@ class Bench:
     rounds: int
     frames: int
     points: int
+    variants: dict[str, str]
     runs: list[Run]
 
 
@@ -157,6 +143,15 @@ class Stopwatch:
         while (item := pull()) is not None:
             yield item
 
+    def making(self, stage: str, make: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that makes another one; making and what is made are timed."""
+
+        @wraps(make)
+        def run(*arguments: Any, **options: Any) -> Any:
+            return self.timed(stage, self.timed(stage, make)(*arguments, **options))
+
+        return run
+
     def rendering(self, rasterization: Callable[..., Any]) -> Callable[..., Any]:
         """Return the renderer, its own account of its stages booked."""
 
@@ -180,6 +175,10 @@ def watched(watch: Stopwatch, stages: dict[str, tuple[tuple[Any, str], ...]]) ->
                 original = getattr(module, name)
                 undo.callback(setattr, module, name, original)
                 setattr(module, name, watch.timed(stage, original))
+        for stage, name in MADE_STAGES.items():
+            made = getattr(pipeline.Variants, name)
+            undo.callback(setattr, pipeline.Variants, name, made)
+            setattr(pipeline.Variants, name, watch.making(stage, made))
         undo.callback(setattr, render, "rasterization", render.rasterization)
         render.rasterization = watch.rendering(render.rasterization)
         yield
@@ -193,6 +192,7 @@ def bench(
     size: int = 512,
     rounds: int = 5,
     frames: int = FRAMES,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
     progress: Callable[[Iterator[int], int], Iterator[int]] | None = None,
 ) -> Bench:
     """Return how long each stage takes here.
@@ -204,6 +204,7 @@ def bench(
         size: working size, px.
         rounds: measured rounds, after one that is not counted.
         frames: frames animated in each round.
+        variants: analytic or learned stages.
         progress: wraps the loop over rounds (items, count) to show how far it is.
 
     Raises:
@@ -220,11 +221,13 @@ def bench(
             write_voice(Path(audio), 0.2 + frames / 25)
         film = Path(folder) / "film.mp4"
         works: dict[str, Callable[[], Times]] = {
-            "build-head": lambda: _build(picture, size, built),
-            "animate (audio)": lambda: _animate(built[-1], audio, film, frames, "speech"),
+            "build-head": lambda: _build(picture, size, built, variants),
+            "animate (audio)": lambda: _animate(built[-1], audio, film, frames, "speech", variants),
         }
         if video is not None:
-            works["animate (video)"] = lambda: _animate(built[-1], video, film, frames, "track")
+            works["animate (video)"] = lambda: _animate(
+                built[-1], video, film, frames, "track", variants
+            )
         seen: dict[str, list[Times]] = {name: [] for name in works}
         numbers: Iterator[int] = iter(range(rounds + 1))
         for _ in numbers if progress is None else progress(numbers, rounds + 1):
@@ -238,20 +241,31 @@ def bench(
         rounds=rounds,
         frames=frames,
         points=len(built[-1].arrays["positions"]),
+        variants=variants.settings,
         runs=[_run(name, times) for name, times in seen.items()],
     )
 
 
-def _build(picture: np.ndarray, size: int, built: list[Artifact]) -> Times:
+def _build(
+    picture: np.ndarray, size: int, built: list[Artifact], variants: pipeline.Variants
+) -> Times:
     """Build a head; return milliseconds per stage, in their order."""
     watch = Stopwatch()
     begin = time.perf_counter()
     with watched(watch, BUILD_STAGES):
-        built[:] = [pipeline.build_head(picture, pipeline.BuildOptions(size=size))]
+        options = pipeline.BuildOptions(size=size)
+        built[:] = [pipeline.build_head(picture, options, variants=variants)]
     return _booked(watch, BUILD_STAGES, time.perf_counter() - begin, 1)
 
 
-def _animate(artifact: Artifact, source: str, film: Path, frames: int, driving: str) -> Times:
+def _animate(
+    artifact: Artifact,
+    source: str,
+    film: Path,
+    frames: int,
+    driving: str,
+    variants: pipeline.Variants,
+) -> Times:
     """Animate a head into a film; return milliseconds per stage and frame, in their order."""
     watch = Stopwatch()
     begin = time.perf_counter()
@@ -259,8 +273,8 @@ def _animate(artifact: Artifact, source: str, film: Path, frames: int, driving: 
         driver = watch.timed(driving, pipeline.drive)(source)
         moments = watch.pulled(driving, itertools.islice(driver.moments, frames))
         driver = replace(driver, moments=moments)
-        count = _encode(watch, pipeline.animate(artifact, driver), film)
-    order = (driving, "deform", "covariance", *RENDER_STAGES, "to rgba", "composite", "encode")
+        count = _encode(watch, pipeline.animate(artifact, driver, variants=variants), film)
+    order = (driving, "deform", "decode", *RENDER_STAGES, "to rgba", "finish", "encode")
     return _booked(watch, order, time.perf_counter() - begin, count)
 
 
@@ -297,35 +311,3 @@ def _run(name: str, times: list[Times]) -> Run:
 def timing_of(values: list[float]) -> Timing:
     """Return median, least and most of the rounds."""
     return Timing(statistics.median(values), min(values), max(values))
-
-
-def load_average() -> float | None:
-    """Return how many processes have wanted to compute lately, None where nobody counts."""
-    try:
-        return os.getloadavg()[0]
-    except (AttributeError, OSError):  # not on every system
-        return None
-
-
-def describe_machine(before: float | None) -> Machine:
-    """Return where this runs; `before` is the load average before measuring."""
-    after = load_average()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Machine(
-        processors=usable or 1,
-        processor=_processor(),
-        torch_threads=torch.get_num_threads(),
-        platform=platform.platform(),
-        python=platform.python_version(),
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
-        load=None if before is None or after is None else (before, after),
-    )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())

@@ -19,14 +19,8 @@ import torch
 
 from mggtalk_cli import __version__
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.evaluation.bench import (
-    REST,
-    Machine,
-    Timing,
-    describe_machine,
-    load_average,
-    timing_of,
-)
+from mggtalk_cli.evaluation.bench import REST, Timing, timing_of
+from mggtalk_cli.evaluation.machine import Machine, describe_machine, load_average
 from mggtalk_cli.evaluation.renderers import (
     OURS,
     OURS_ALONE,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation import summary
@@ -166,8 +167,9 @@ def _check_margins(
 ) -> None:
     for name in margins:
         if name not in judged:
-            known = ", ".join(judged)
-            raise InputError(f"{after.ours} has no {name} in both reports: it has {known}")
+            near = get_close_matches(name, judged, 1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(judged)}"
+            raise InputError(f"{after.ours} has no {name} in both reports: {hint}")
         if not judged[name].gain.count:
             raise InputError(f"{name} has no better side: it cannot have a margin")
 

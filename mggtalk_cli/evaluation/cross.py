@@ -60,11 +60,13 @@ class CrossOptions:
         frames: how many of each driver's first frames are used.
         fps: rate at which drivers are read.
         max_side: longer side of photos of the faces, and of larger clips, px.
+        variants: analytic or learned stages of ours.
     """
 
     frames: int = FRAMES
     fps: float = FPS
     max_side: int = MAX_SIDE
+    variants: pipeline.Variants = pipeline.ANALYTIC
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def cross_protocol(options: CrossOptions, networks: Networks) -> Protocol:
             "fps": options.fps,
             "max_side": options.max_side,
             "driving": "relative",
+            "variants": options.variants.settings,
             **networks.settings,
         },
         main="aed_change",
@@ -153,7 +156,7 @@ def measure_pair(pair: Pair, options: CrossOptions, networks: Networks) -> Measu
     Raises:
         InputError: unreadable, too short, or no face in the photo or in the driver's first frame.
     """
-    head = pipeline.build_head(*_photo_of(pair.photo, options))
+    head = pipeline.build_head(*_photo_of(pair.photo, options), variants=options.variants)
     photo = np.asarray(head.arrays["image"])
     size = options.max_side
     frames = read_frames(pair.driver, options.frames, max_side=size, fps=options.fps)
@@ -164,7 +167,7 @@ def measure_pair(pair: Pair, options: CrossOptions, networks: Networks) -> Measu
     if rest.states[0] is None:
         raise InputError(f"{pair.photo.name}: the tracker finds no face in the photo")
     films = {
-        OURS: list(islice(_driven(head, pair.driver, options.fps), options.frames)),
+        OURS: list(islice(_driven(head, pair.driver, options), options.frames)),
         REPEAT: [photo] * len(frames),
         WARP: _warped(photo, rest, driver),
     }
@@ -253,9 +256,10 @@ def _photo_of(path: Path, options: CrossOptions) -> tuple[np.ndarray, pipeline.B
     return frame, pipeline.BuildOptions(size=max(frame.shape[:2]), crop="none")
 
 
-def _driven(head: Artifact, driver: Path, fps: float) -> Iterable[np.ndarray]:
-    drive = pipeline.drive(str(driver), fps=fps)
-    return (frame.image for frame in pipeline.animate(head, drive).frames)
+def _driven(head: Artifact, driver: Path, options: CrossOptions) -> Iterable[np.ndarray]:
+    drive = pipeline.drive(str(driver), fps=options.fps)
+    film = pipeline.animate(head, drive, variants=options.variants)
+    return (frame.image for frame in film.frames)
 
 
 def _warped(photo: np.ndarray, rest: Track, driver: Track) -> list[np.ndarray]:

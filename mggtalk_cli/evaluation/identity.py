@@ -13,9 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
-from mggtalk_cli import deform, drawing, pipeline, splat, tensors
+from mggtalk_cli import drawing, pipeline, tensors
 from mggtalk_cli.core.camera import pixel_grid
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.evaluation import metrics
@@ -92,23 +91,28 @@ class GivenBack:
     result: IdentityResult
 
 
-def given_back(path: Path, options: pipeline.BuildOptions | None = None) -> GivenBack:
+def given_back(
+    path: Path,
+    options: pipeline.BuildOptions | None = None,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
+) -> GivenBack:
     """Return how well the head of one photo gives the photo back.
 
     Raises:
         InputError: unreadable, or no face.
     """
-    head = pipeline.build_head(read_photo(path), options)
+    head = pipeline.build_head(read_photo(path), options, variants=variants)
     image = head.arrays["image"].astype(np.float32) / 255
     matte = head.arrays["matte"]
-    [frame] = pipeline.inpaint(pipeline.render(head)).frames
+    rendered = pipeline.render(head, variants=variants)
+    [frame] = pipeline.inpaint(rendered, variants=variants).frames
     own = frame.image.astype(np.float32) / 255
     side = max(matte.shape)
     kernel = np.ones((max(1, round(ERODE * side)),) * 2)
     # Beyond the photo's border nothing is known: the border counts as an edge of the person.
     inside = cv2.erode(matte, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     person = inside > 0.98 * 255
-    warped, source = warped_head(head), warp_sources(*matte.shape)
+    warped, source = warped_head(head, variants), warp_sources(*matte.shape)
     truth = np.clip(_sample(image, source), 0, 1)
     region = _sample(inside.astype(np.float32), source, cv2.INTER_LINEAR) > 0.98 * 255
     result = IdentityResult(
@@ -127,11 +131,13 @@ def identity_result(path: Path, options: pipeline.BuildOptions | None = None) ->
     return given_back(path, options).result
 
 
-def identity_protocol(build: pipeline.BuildOptions) -> Protocol:
+def identity_protocol(
+    build: pipeline.BuildOptions, variants: pipeline.Variants = pipeline.ANALYTIC
+) -> Protocol:
     """Return the protocol; its sources are photos of one person."""
 
     def measure(source: Source) -> Measured:
-        found = given_back(source.files[0], build)
+        found = given_back(source.files[0], build, variants)
         unmoved = {
             "warp_db": metrics.psnr(found.photo, found.truth, found.region),
             "warp_sharpness": metrics.sharpness_ratio(found.photo, found.truth, found.region),
@@ -141,7 +147,7 @@ def identity_protocol(build: pipeline.BuildOptions) -> Protocol:
 
     return Protocol(
         name="identity",
-        settings={"size": build.size, "crop": build.crop},
+        settings={"size": build.size, "crop": build.crop, "variants": variants.settings},
         main="warp_db",
         ours=OURS,
         others=(REPEAT,),
@@ -181,15 +187,16 @@ def warp_sources(height: int, width: int) -> np.ndarray:
     return source
 
 
-def warped_head(head: pipeline.Artifact) -> np.ndarray:
+def warped_head(
+    head: pipeline.Artifact, variants: pipeline.Variants = pipeline.ANALYTIC
+) -> np.ndarray:
     """Return the (H, W, 3) float32 render of a head's points moved by the warp, over its plate."""
-    rig, state = tensors.head_rig(head), tensors.source_state(head)
     camera, plate = tensors.camera_of(head), head.arrays["plate"].astype(np.float32) / 255
-    posed = deform.deform_analytic(rig, state, state)
-    seen = camera.project(posed.points.numpy())
+    rest = next(drawing.point_frames(head, pipeline.RenderOptions()))
+    seen = camera.project(rest["points"])
     moved = seen[:, :2] + displacement(seen[:, :2], max(camera.width, camera.height))
-    points = torch.from_numpy(camera.unproject(moved, seen[:, 2]).astype(np.float32))
-    gaussians = splat.decode_analytic(points, posed.visibility, tensors.gaussian_sheet(head, "cpu"))
+    points = camera.unproject(moved, seen[:, 2]).astype(np.float32)
+    gaussians = variants.gaussians_of(head)({**rest, "points": points})
     rgb, alpha = drawing.rasterize(gaussians, camera, camera.viewmat)
     return np.clip(rgb.numpy() + (1 - alpha.numpy()) * plate, 0, 1)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.landmark_groups import RIGID
 from mggtalk_cli.core.mouth import mouth_curves
 from mggtalk_cli.evaluation import metrics
 from mggtalk_cli.evaluation.clips import Track, TrueClip
@@ -76,6 +78,19 @@ def steadiness(
     return found
 
 
+def tremor(states: Sequence[FaceState], clip: TrueClip) -> dict[str, float]:
+    """Return how much of the landmarks' tremor the head of a driver kept; nothing of short clips.
+
+    Args:
+        states: what the driver yielded for the clip's frames.
+        clip: the driver's frames.
+    """
+    turns = np.stack([state.rotation for state in states]).astype(np.float64)
+    raw = clip.track.points[:, list(RIGID)].astype(np.float64)
+    found = metrics.tremor_kept(turns, raw, fps=clip.fps)
+    return {"tremor_kept": found} if np.isfinite(found) else {}
+
+
 def openings(tracks: Mapping[str, Track]) -> dict[str, list[float]]:
     """Return the mouth opening of frames 1.. of every method, NaN without a face."""
     return {name: opening(track)[1:].tolist() for name, track in tracks.items()}
@@ -123,12 +138,16 @@ def driver_metrics() -> dict[str, Metric]:
 
 
 def steadiness_metrics() -> dict[str, Metric]:
-    """Return how the numbers of `steadiness` are to be read."""
+    """Return how the numbers of `steadiness` and `tremor` are to be read."""
     return {
         "pose_jitter": METRICS["pose_jitter"],
         "pixel_jitter": METRICS["pixel_jitter"],
         "flicker": within("flicker", "the head"),
-    }
+        "tremor_kept": Metric(
+            "energy above 6 Hz of the driver's head turn over that of its raw landmarks; 25 frames",
+            "lower", key=True,
+        ),
+    }  # fmt: skip
 
 
 def _tracked() -> dict[str, Metric]:

@@ -7,6 +7,7 @@ first one stands for frame 0 of the clip in either case.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -21,6 +22,10 @@ from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.clips import VIDEO_SUFFIXES
 
 PICTURE = "{:04d}.png"
+
+_SHOWN = 5  # names in a warning
+
+log = logging.getLogger("mggtalk")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}")
 
@@ -44,22 +49,28 @@ def check_peers(peers: Mapping[str, Path], taken: Sequence[str]) -> None:
             raise InputError(f"--method {name}={folder}: this folder does not exist")
 
 
-def peer_files(name: str, folder: Path, clip: str) -> tuple[Path, ...]:
-    """Return the film, or the pictures in order, that a program made of a clip.
-
-    Raises:
-        InputError: there is neither.
-    """
+def peer_files(folder: Path, clip: str) -> tuple[Path, ...]:
+    """Return the film, or the pictures in order, that a program made of a clip; () of none."""
     for suffix in VIDEO_SUFFIXES:
         film = folder / f"{clip}{suffix}"
         if film.is_file():
             return (film,)
     pictures = [path for path in (folder / clip).glob("*.png") if path.is_file()]
-    if not pictures:
-        raise InputError(
-            f"--method {name}={folder}: nothing of {clip}; {clip}.mp4 or {clip}/*.png is expected"
-        )
     return tuple(sorted(pictures, key=_by_number))
+
+
+def check_clips(name: str, folder: Path, clips: Sequence[str], missing: Sequence[str]) -> None:
+    """Say of which clips a program made nothing: there it is left out.
+
+    Raises:
+        InputError: it has nothing of any clip.
+    """
+    what = f"--method {name}={folder}: nothing of"
+    if len(missing) == len(clips):
+        raise InputError(f"{what} {clips[0]}; {clips[0]}.mp4 or {clips[0]}/*.png is expected")
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        log.warning("%s %s%s: left out there", what, ", ".join(missing[:_SHOWN]), more)
 
 
 def read_peer(files: Sequence[Path], count: int, *, fps: float) -> list[np.ndarray]:

@@ -7,8 +7,8 @@ other programs. Frame 0 is not scored: repeating it is perfect there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 
 from mggtalk_cli import pipeline
+from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.driver import Moment
 from mggtalk_cli.evaluation import controls, fidelity, motion_scores, perception
 from mggtalk_cli.evaluation.baselines import LandmarkWarp
 from mggtalk_cli.evaluation.clips import Track, TrueClip, read_clip, track_faces
@@ -23,7 +25,13 @@ from mggtalk_cli.evaluation.fidelity import Yardstick
 from mggtalk_cli.evaluation.labels import film_sheet
 from mggtalk_cli.evaluation.metrics import distribution_scores, still_pixels
 from mggtalk_cli.evaluation.networks import Networks
-from mggtalk_cli.evaluation.peers import check_peers, peer_files, read_peer, write_frames
+from mggtalk_cli.evaluation.peers import (
+    check_clips,
+    check_peers,
+    peer_files,
+    read_peer,
+    write_frames,
+)
 from mggtalk_cli.evaluation.regions import REGIONS
 from mggtalk_cli.evaluation.report import OURS, Metric
 from mggtalk_cli.evaluation.runs import Measured, Protocol, Source
@@ -53,6 +61,7 @@ class ReenactOptions:
         max_side: larger clips are scaled down to this longer side, px.
         peers: folders of other programs' frames by name.
         kept: folder that every method's frames are written to, None to write none.
+        variants: analytic or learned stages of ours.
     """
 
     frames: int = FRAMES
@@ -60,6 +69,7 @@ class ReenactOptions:
     max_side: int = MAX_SIDE
     peers: Mapping[str, Path] = field(default_factory=dict)
     kept: Path | None = None
+    variants: pipeline.Variants = pipeline.ANALYTIC
 
 
 def reenact_protocol(options: ReenactOptions, networks: Networks) -> Protocol:
@@ -80,6 +90,7 @@ def reenact_protocol(options: ReenactOptions, networks: Networks) -> Protocol:
         "driving": "relative",
         "softest": controls.SOFTEST,
         "keep_frames": options.kept is not None,
+        "variants": options.variants.settings,
         **networks.settings,
     }
     return Protocol(
@@ -95,13 +106,29 @@ def reenact_protocol(options: ReenactOptions, networks: Networks) -> Protocol:
     )
 
 
-def with_peers(clip: Source, options: ReenactOptions) -> Source:
-    """Return a clip together with what other programs made of it.
+def with_peers(clips: Sequence[Source], options: ReenactOptions) -> list[Source]:
+    """Return clips together with what other programs made of each; a program may lack some.
 
     Raises:
-        InputError: another program has no frames of it.
+        InputError: another program has nothing of any clip.
     """
-    others = {name: peer_files(name, path, clip.name) for name, path in options.peers.items()}
+    made = {
+        name: {clip.name: peer_files(path, clip.name) for clip in clips}
+        for name, path in options.peers.items()
+    }
+    for name, path in options.peers.items():
+        missing = [clip for clip, files in made[name].items() if not files]
+        check_clips(name, path, list(made[name]), missing)
+    return [
+        _with_peers(clip, {n: found[clip.name] for n, found in made.items()}, options)
+        for clip in clips
+    ]
+
+
+def _with_peers(
+    clip: Source, made: Mapping[str, tuple[Path, ...]], options: ReenactOptions
+) -> Source:
+    others = {name: files for name, files in made.items() if files}
     files = [path for found in others.values() for path in found[: options.frames]]
     return Source(clip.name, (clip.files[0], *files), others)
 
@@ -119,7 +146,8 @@ def measure_clip(source: Source, options: ReenactOptions, networks: Networks) ->
     for name, files in (source.detail or {}).items():
         others[name] = read_peer(files, options.frames, fps=options.fps)
         yard.check(others[name], f"--method {name}, {source.name}")
-    films = {**own_films(clip, yard), **others}
+    states: list[FaceState] = []
+    films = {**own_films(clip, yard, options.variants, watched(states)), **others}
     if options.kept is not None:
         write_frames(options.kept / source.name, {TRUTH: clip.frames, **films})
     tracks = {n: track_of(n, images, clip) for n, images in films.items() if n not in CONTROLS}
@@ -128,6 +156,7 @@ def measure_clip(source: Source, options: ReenactOptions, networks: Networks) ->
         {name: score.values for name, score in scores.items()},
         equal_scores(films, yard, {n: s.values["head_sharpness"] for n, s in scores.items()}),
         motion_table(films, tracks, clip),
+        {OURS: motion_scores.tremor(states[: options.frames], clip)},
         {name: perception.closeness(i, clip.frames, networks) for name, i in films.items()},
         likeness_table(films, tracks, clip, networks),
     )
@@ -166,11 +195,38 @@ def merged(methods: Iterable[str], tables: Iterable[Mapping[str, Mapping[str, fl
     return found
 
 
-def own_films(clip: TrueClip, yard: Yardstick) -> Films:
-    """Return the frames of ours, of the baselines and of the controls."""
+def watched(states: list[FaceState]) -> Driving:
+    """Return what changes nothing in a driver but keeps its states in a list as they pass."""
+
+    def watch(driver: pipeline.Drive) -> pipeline.Drive:
+        def passing() -> Iterator[Moment]:
+            for moment in driver.moments:
+                states.append(moment.state)
+                yield moment
+
+        return replace(driver, moments=passing())
+
+    return watch
+
+
+def own_films(
+    clip: TrueClip,
+    yard: Yardstick,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
+    change: Driving | None = None,
+) -> Films:
+    """Return the frames of ours, of the baselines and of the controls.
+
+    Args:
+        clip: photo, driver and truth.
+        yard: made of it.
+        variants: see `reenacted`.
+        change: see `reenacted`.
+    """
     count = len(clip.frames)
     warp = LandmarkWarp(clip.frames[0], clip.track.points[0])
-    ours = list(islice(reenacted(clip.frames[0], clip.path, fps=clip.fps), count))
+    driven = reenacted(clip.frames[0], clip.path, fps=clip.fps, variants=variants, change=change)
+    ours = list(islice(driven, count))
     warped = [warp.to(points) for points in clip.track.held()]
     yard.check(ours, f"{clip.path.name} driven by itself")
     averaged = [controls.average(a, b) for a, b in zip(ours, warped, strict=True)]
@@ -186,7 +242,12 @@ def own_films(clip: TrueClip, yard: Yardstick) -> Films:
 
 
 def reenacted(
-    photo: np.ndarray, clip: Path, *, fps: float = FPS, change: Driving | None = None
+    photo: np.ndarray,
+    clip: Path,
+    *,
+    fps: float = FPS,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
+    change: Driving | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the photo (H, W, 3) uint8 driven by a clip, in the photo's own framing.
 
@@ -194,14 +255,15 @@ def reenacted(
         photo: the source.
         clip: the driver.
         fps: rate at which the clip is read.
+        variants: analytic or learned stages.
         change: changes the driver before it is used, to find out what a part of it does.
     """
     options = pipeline.BuildOptions(size=max(photo.shape[:2]), crop="none")
-    head = pipeline.build_head(photo, options)
+    head = pipeline.build_head(photo, options, variants=variants)
     driver = pipeline.drive(str(clip), fps=fps)
     if change is not None:
         driver = change(driver)
-    for frame in pipeline.animate(head, driver).frames:
+    for frame in pipeline.animate(head, driver, variants=variants).frames:
         yield frame.image
 
 

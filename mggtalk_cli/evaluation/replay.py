@@ -121,10 +121,13 @@ def take_of(path: Path, *, frames: int, fps: float, max_side: int) -> Take:
 
 
 def played(
-    head: pipeline.Artifact, drive: pipeline.Drive, options: pipeline.RenderOptions | None = None
+    head: pipeline.Artifact,
+    drive: pipeline.Drive,
+    options: pipeline.RenderOptions | None = None,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
 ) -> Iterator[np.ndarray]:
     """Yield the frames (H, W, 3) uint8 of a driven head."""
-    for frame in pipeline.animate(head, drive, options=options).frames:
+    for frame in pipeline.animate(head, drive, options=options, variants=variants).frames:
         yield frame.image
 
 

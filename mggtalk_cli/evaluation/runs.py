@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections import Counter
@@ -39,6 +40,8 @@ REPORT = "report.json"
 _MAX_STEM = 120  # characters of a file name, well below the 255 bytes of most file systems
 
 T = TypeVar("T")
+
+log = logging.getLogger("mggtalk")
 
 
 class Track(Interface):
@@ -141,25 +144,24 @@ def run_protocol(
     if directory is not None:
         open_folder(directory, protocol)
     frame = _frame(protocol)
-    items: list[Item] = []
-    features: list[Features] = []
+    found = {} if directory is None else _taken_up(frame, sources, directory)
     failed: dict[str, str] = {}
-    for source in track(sources, len(sources)):
+    todo = [source for source in sources if source.name not in found]
+    for source in track(todo, len(todo)):
         try:
-            item, found = _measured(protocol, frame, source, directory)
+            found[source.name] = _measured(protocol, frame, source, directory)
         except MggTalkError as error:
             failed[source.name] = _placeless(str(error), source)
             warn(f"{source.name} left out: {error}")
             continue
-        for method, table in item.values.items():
+        for method, table in found[source.name][0].values.items():
             check_declared(protocol, table, [method])
-        items.append(item)
-        features.append(found)
-    if not items:
+    if not found:
         name, reason = next(iter(failed.items()))
         raise InputError(f"none of {len(sources)} can be measured; the first, {name}: {reason}")
-    report = replace(frame, items=tuple(items), failed=failed)
-    report = replace(report, overall=_overall(protocol, features))
+    measured = [found[source.name] for source in sources if source.name in found]
+    report = replace(frame, items=tuple(item for item, _ in measured), failed=failed)
+    report = replace(report, overall=_overall(protocol, [features for _, features in measured]))
     if directory is not None:
         _write_report(report, directory)
     return report
@@ -249,20 +251,38 @@ def _frame(protocol: Protocol) -> Report:
     )
 
 
+def _taken_up(
+    frame: Report, sources: Sequence[Source], directory: Path
+) -> dict[str, tuple[Item, Features]]:
+    """Return what an earlier run left in the folder and still fits, by name, and say so."""
+    found = {}
+    for source in sources:
+        try:
+            inputs = input_hashes(source.files)
+        except MggTalkError:
+            continue  # said when it is measured
+        base = directory / ITEMS / file_stem(source.name)
+        kept = read_kept(base, item_key(frame, source.name, inputs))
+        if kept is not None:
+            found[source.name] = kept
+    if found:
+        log.info(
+            "%s holds %d of %d items of an earlier run: these are not measured again",
+            *(directory, len(found), len(sources)),
+        )
+    return found
+
+
 def _measured(
     protocol: Protocol, frame: Report, source: Source, directory: Path | None
 ) -> tuple[Item, Features]:
-    """Return the item of a source and its features: those on the disk if they fit, else new."""
+    """Return the item of a source and its features, and write them down where there is a folder."""
     inputs = input_hashes(source.files)
+    measured = protocol.measure(source)
     if directory is None:
-        measured = protocol.measure(source)
         return _item(source.name, inputs, measured, sheet=""), measured.features
     key = item_key(frame, source.name, inputs)
     base = directory / ITEMS / file_stem(source.name)
-    kept = read_kept(base, key)
-    if kept is not None:
-        return kept
-    measured = protocol.measure(source)
     sheet = f"{base.name}.png" if measured.sheet is not None else ""
     item = _item(source.name, inputs, measured, sheet=sheet)
     write_kept(base, key, item, sheet=measured.sheet, features=measured.features)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from mggtalk_cli import deform, drawing, face, inpaint, pipeline, splat, tensors
+from mggtalk_cli import drawing, face, inpaint, pipeline, tensors
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
 from mggtalk_cli.core.image import read_photo
@@ -75,13 +75,17 @@ class PhotoViews:
     sheet: np.ndarray
 
 
-def photo_views(path: Path, options: pipeline.BuildOptions | None = None) -> PhotoViews:
+def photo_views(
+    path: Path,
+    options: pipeline.BuildOptions | None = None,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
+) -> PhotoViews:
     """Return the views of one photo's head, and of the photo as a card.
 
     Raises:
         InputError: unreadable, or no face.
     """
-    head = pipeline.build_head(read_photo(path), options)
+    head = pipeline.build_head(read_photo(path), options, variants=variants)
     camera, rest = tensors.camera_of(head), tensors.source_state(head)
     landmarks = head.arrays["rig_controls"][:LANDMARKS]
     plate, photo = head.arrays["plate"], head.arrays["image"]
@@ -89,13 +93,13 @@ def photo_views(path: Path, options: pipeline.BuildOptions | None = None) -> Pho
     for yaw in YAWS_DEG:
         matrix = drawing.view_matrix(camera, pipeline.RenderOptions(yaw_deg=yaw), 0)
         points = replace(camera, viewmat=matrix).project(landmarks)
-        rgba, head_alpha = _draw(head, rest, yaw)
+        rgba, head_alpha = _draw(head, rest, yaw, variants)
         found = silhouette(head_alpha, rgba[..., 3].astype(np.float32) / 255)
         own.append(View(yaw, inpaint.composite(rgba, plate), points, *found))
         cards.append(View(yaw, turned_card(photo, camera, matrix, landmarks), points))
     cells = [view.image for view in own]
     for state in (with_coefficients(rest, jawOpen=JAW_OPEN), blinking(rest)):
-        cells.append(inpaint.composite(_draw(head, state, 0.0)[0], plate))
+        cells.append(inpaint.composite(_draw(head, state, 0.0, variants)[0], plate))
     rows = {"ours": cells, "a flat card": [view.image for view in cards]}
     sheet = film_sheet(rows, CELL_PX)
     return PhotoViews(photo, {OURS: tuple(own), CARD: tuple(cards)}, sheet)
@@ -256,7 +260,11 @@ def view_metrics() -> dict[str, Metric]:
     return found
 
 
-def views_protocol(build: pipeline.BuildOptions, networks: Networks) -> Protocol:
+def views_protocol(
+    build: pipeline.BuildOptions,
+    networks: Networks,
+    variants: pipeline.Variants = pipeline.ANALYTIC,
+) -> Protocol:
     """Return the protocol; its sources are photos of one person."""
     known = view_metrics()
     left_out = {}
@@ -266,7 +274,7 @@ def views_protocol(build: pipeline.BuildOptions, networks: Networks) -> Protocol
         known = {name: metric for name, metric in known.items() if name not in left_out}
 
     def measure(source: Source) -> Measured:
-        found = photo_views(source.files[0], build)
+        found = photo_views(source.files[0], build, variants)
         values = {
             method: {k: v for k, v in scores.items() if k in known}
             for method, views in found.views.items()
@@ -280,6 +288,7 @@ def views_protocol(build: pipeline.BuildOptions, networks: Networks) -> Protocol
             "yaw_deg": list(YAWS_DEG),
             "size": build.size,
             "crop": build.crop,
+            "variants": variants.settings,
             "identity": networks.identity_name if networks.identity is not None else "",
             "weights": dict(networks.hashes),
         },
@@ -309,18 +318,13 @@ def blinking(state: FaceState) -> FaceState:
 
 
 def _draw(
-    head: pipeline.Artifact, state: FaceState, yaw_deg: float
+    head: pipeline.Artifact, state: FaceState, yaw_deg: float, variants: pipeline.Variants
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (H, W, 4) uint8 RGBA, and (H, W) coverage by what moves with the head alone."""
-    rig, source, camera = (
-        tensors.head_rig(head),
-        tensors.source_state(head),
-        tensors.camera_of(head),
-    )
-    posed = deform.deform_analytic(rig, source, state)
-    sheet = tensors.gaussian_sheet(head, "cpu")
+    camera = tensors.camera_of(head)
+    posed = variants.deformer(tensors.head_rig(head), tensors.source_state(head))(state)
     view = drawing.view_matrix(camera, pipeline.RenderOptions(yaw_deg=yaw_deg), 0)
-    gaussians = splat.decode_analytic(posed.points, posed.visibility, sheet)
+    gaussians = variants.gaussians_of(head)(drawing.point_frame(posed, state))
     rgba = drawing.to_rgba(*drawing.rasterize(gaussians, camera, view))
     moving = torch.from_numpy(head.arrays["head_weight"]) > 0.5
     only_head = gaussians._replace(opacities=gaussians.opacities * moving)

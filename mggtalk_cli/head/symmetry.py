@@ -86,7 +86,7 @@ def complete_by_symmetry(
         valid: (H, W) bool.
         camera: the source photo's camera.
         matte: (H, W) person matte 0..1 in the source photo.
-        voxel_size_cm: edge of the filter's voxels.
+        voxel_size_cm: edge of the filter's voxels; 0 = only the source view decides.
         behind_cm: least distance behind the visible surface.
     """
     mirrored = positions * np.array([-1.0, 1.0, 1.0], np.float32)
@@ -94,7 +94,9 @@ def complete_by_symmetry(
     points = mirrored[valid]
     if len(points):
         hidden = _hidden_in_source(points, positions, valid, camera, matte, behind_cm)
-        keep[valid] = _voxel_filter(points, hidden, positions[valid], voxel_size_cm)
+        if voxel_size_cm > 0:
+            hidden = _voxel_filter(points, hidden, positions[valid], voxel_size_cm)
+        keep[valid] = hidden
     return Completion(mirrored.astype(np.float32), keep)
 
 

@@ -23,7 +23,6 @@ from mggtalk_cli.motion.behaviour import (
     AHEAD_S,
     MAX_BLINKS_PER_MIN,
     MAX_SCALE,
-    NECK_CM,
     Behaviour,
     SpeechStyle,
     behaviour,
@@ -159,7 +158,10 @@ def _states(
 
 
 def _state(mouth: np.ndarray, moment: Behaviour) -> FaceState:
-    """Return the face of one frame; the eyes hold their target while the head turns."""
+    """Return the face of one frame; the eyes hold their target while the head turns.
+
+    Its place is the neck's: `deform.retarget` turns the head about it, in the photo's own pose.
+    """
     beta = mouth.astype(np.float32)
     beta[ARKIT_INDEX["eyeBlinkLeft"]] = beta[ARKIT_INDEX["eyeBlinkRight"]] = moment.blink
     for name, weight in BROWS.items():
@@ -169,6 +171,6 @@ def _state(mouth: np.ndarray, moment: Behaviour) -> FaceState:
     return FaceState(
         beta=beta,
         rotation=rotation.astype(np.float32),
-        translation=(NECK_CM - rotation @ NECK_CM + moment.shift_cm).astype(np.float32),
+        translation=moment.shift_cm.astype(np.float32),
         gaze=(moment.gaze_deg + np.array([-yaw, pitch])).astype(np.float32),
     )

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, FaceState
+from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, NECK_CM, FaceState
 from mggtalk_cli.core.interpolation import smoothstep
 from mggtalk_cli.core.landmark_groups import CANONICAL
 from mggtalk_cli.core.rotation import (
@@ -27,7 +27,6 @@ from mggtalk_cli.motion.behaviour import (
     BLINKS,
     MAX_BLINKS_PER_MIN,
     MAX_SCALE,
-    NECK_CM,
     Blinks,
 )
 from mggtalk_cli.motion.curve import Curve

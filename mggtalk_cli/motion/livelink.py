@@ -1,9 +1,10 @@
 """Takes of a phone: the CSV of Live Link Face (ARKit's 52 shapes and a head rotation), both ways.
 
 Columns: Timecode hh:mm:ss:ff.fraction, BlendShapeCount, 52 shapes 0..1 in Unreal's capitals, then
-angles in radians: HeadYaw (positive to the person's right), HeadPitch (up), HeadRoll (clockwise for
-the viewer), and those of both eyes. There is no position: the head turns about its neck. Gaze is
-read from the shapes EyeLook..., not from the eyes' angles, whose signs differ between programs.
+angles in radians: HeadYaw (positive to the person's right), HeadPitch (down), HeadRoll (clockwise
+for the viewer), and those of both eyes. The signs are those of the eyes in real takes, whose shapes
+EyeLook... tell the direction, and of programs that send such angles to Unreal. There is no
+position: the head turns about its neck. Gaze is read from the shapes.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SHAPES = (
     *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight"),
     "tongueOut",
 )
+# Ours (to image right, down, counter-clockwise) times these are the angles of a take.
+HEAD_SIGNS = (-1, 1, -1)
 MAY_LACK = ("TongueOut", *HEAD)  # older programs
 
 LOOK_DEG = 30.0  # of an eye whose shape EyeLook... is 1
@@ -139,7 +142,7 @@ def _take(clocks: np.ndarray, table: np.ndarray, path: str) -> Take:
     if times[-1] > MAX_S:
         raise InputError(f"{path} lasts {times[-1] / 3600:.1f} h, at most {MAX_S / 3600:g}: cut it")
     beta, head = table[:, : len(ARKIT_NAMES)].clip(0, 1), table[:, len(ARKIT_NAMES) :]
-    angles = np.unwrap(-np.rad2deg(head.astype(np.float64)), period=360.0, axis=0)
+    angles = np.unwrap(np.rad2deg(head.astype(np.float64)) * HEAD_SIGNS, period=360.0, axis=0)
     gaze = LOOK_DEG * np.stack([_looks(beta, "Out", "In"), _looks(beta, "Up", "Down")], 1)
     beta[:, [ARKIT_INDEX[name] for name in ARKIT_NAMES if name.startswith("eyeLook")]] = 0
     return Take(times, beta, angles, gaze)
@@ -221,8 +224,8 @@ def write_take(
     names = [_capital(name) for name in SHAPES]
     file.write(",".join([CLOCK, COUNT, *names, *HEAD, *EYES]) + "\n")
     order = [ARKIT_INDEX[name] for name in SHAPES]
-    head = -np.deg2rad(angles_from_matrix(matrix_from_quaternion(rotation)))
-    eyes = np.deg2rad(gaze_deg * (-1, 1))
+    head = np.deg2rad(angles_from_matrix(matrix_from_quaternion(rotation))) * HEAD_SIGNS
+    eyes = -np.deg2rad(gaze_deg)  # to the person's right and down
     looks = _look_shapes(gaze_deg)
     for index in range(len(beta)):
         shapes = np.maximum(beta[index], looks[index])[order].clip(0, 1)

@@ -7,20 +7,18 @@ and a changed clip is looked at again.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mggtalk_cli.core.output import atomic_path
 from mggtalk_cli.errors import MggTalkError
 from mggtalk_cli.motion.whisper import ENCODER_SHA256
 from mggtalk_cli.training.clips import Clip
+from mggtalk_cli.training.processes import in_processes
 from mggtalk_cli.training.sound import COPIES, Voice, hear
 from mggtalk_cli.training.tracking import MouthTrack, track_mouth
 
@@ -57,20 +55,7 @@ def recordings(
     """
     cache.mkdir(parents=True, exist_ok=True)
     record = partial(_record, cache=cache, seed=seed)
-    if jobs == 1:
-        yield from map(record, clips)
-        return
-    # spawn: libraries with threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,))
-    try:
-        yield from pool.map(record, clips)
-        pool.shutdown()
-    except BaseException:  # an interrupt must not wait for the clips that are under way
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
+    yield from in_processes(record, clips, jobs)
 
 
 def _record(clip: Clip, *, cache: Path, seed: int) -> Recording | Refused:

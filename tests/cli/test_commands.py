@@ -132,6 +132,18 @@ def test_json_events(run: Run, points: Path, tmp_path: Path) -> None:
     assert events[-1]["seconds"] > 0
 
 
+def test_a_clip_tells_how_many_frames_will_come(
+    run: Run, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("inpaint", frames, "-o", tmp_path / "drive.mp4")
+    monkeypatch.setattr("mggtalk_cli.cli.progress.PROGRESS_EVERY_S", 0.0)
+    result = run("drive", tmp_path / "drive.mp4", "-o", tmp_path / "m.npz", "--log-json")
+    assert result.exit_code == 0, result.stderr
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    told = [event["total"] for event in events if event["event"] == "progress"]
+    assert told == [FRAMES] * FRAMES
+
+
 def test_quiet_says_nothing(run: Run, points: Path, tmp_path: Path) -> None:
     result = run("render", points, "-o", tmp_path / "f.npz", "--quiet")
     assert result.exit_code == 0

@@ -165,16 +165,24 @@ def test_wild_drivers_stay_in_the_picture(
 def test_absolute_says_when_the_framing_differs(
     run: Run, head: Path, source: FaceState, tmp_path: Path
 ) -> None:
-    """A clip whose head is far to the side: it is where it is, with one warning."""
-    aside = FaceState(source.beta, source.rotation, source.translation + np.float32([15, 0, 0]))
-    moments = (Moment(state, 1.0) for state in [aside] * 3)
+    """The clip's head is far to the side and near: the photo's stays on its neck, and says so."""
+    aside = FaceState(
+        source.beta, source.rotation, source.translation * 0.7 + np.float32([15, 0, 0])
+    )
+    moved = FaceState(
+        aside.beta, aside.rotation, aside.translation + np.float32([0.3, 0, 0]), aside.gaze
+    )
     camera = open_artifact(head).meta["camera"]
     lens = Lens(camera["focal_px"], camera["width"], camera["height"])
-    clip = Drive("video", FPS, 3, aside, moments, None, lens)
+    moments = (Moment(state, 1.0) for state in (aside, moved))
+    clip = Drive("video", FPS, 2, aside, moments, None, lens)
     save(pipeline.motion_artifact(clip), tmp_path / "clip.npz")
     result = run("deform", head, tmp_path / "clip.npz", "--absolute", "-o", tmp_path / "p.npz")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.count("framed differently") == 1
+    found = Deformed(open_artifact(head), tmp_path / "p.npz")
+    np.testing.assert_allclose(found.pose(0)[1], 0, atol=1e-3)
+    assert np.linalg.norm(found.pose(1)[1]) == pytest.approx(0.3, abs=0.01)
     result = run("deform", head, tmp_path / "clip.npz", "-o", tmp_path / "q.npz")
     assert "framed" not in result.stderr
 

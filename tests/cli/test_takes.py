@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,97 @@ def test_drive_reads_a_take_from_a_pipe(run: Run, driver: Path, tmp_path: Path) 
     again = run("drive", driver, "--csv", take, "-o", tmp_path / "m2.npz")
     assert again.exit_code == 1
     assert "--overwrite" in again.stderr
+
+
+@pytest.fixture(scope="module")
+def take(run: Run, driver: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The actor as a phone's take."""
+    path = tmp_path_factory.mktemp("take") / "take.csv"
+    result = run("drive", driver, "--csv", path, "-o", path.with_suffix(".npz"))
+    assert result.exit_code == 0, result.stderr
+    return path
+
+
+def test_a_take_comes_from_a_pipe(run: Run, head: Path, take: Path, tmp_path: Path) -> None:
+    """--motion - is a take as well as an artifact: help says so."""
+    named, piped = tmp_path / "named.npz", tmp_path / "piped.npz"
+    assert run("deform", head, "--motion", take, "-o", named).exit_code == 0
+    for sent in (take, take.with_suffix(".npz")):
+        result = run(
+            "deform", head, "--motion", "-", "-o", piped, "--overwrite", stdin=sent.read_bytes()
+        )
+        assert result.exit_code == 0, result.stderr
+        if sent == take:
+            one, other = (list(open_artifact(path).frames()) for path in (named, piped))
+            assert len(one) == FRAMES
+            np.testing.assert_array_equal(one[-1]["points"], other[-1]["points"])
+
+
+def test_what_is_no_motion_on_stdin_is_called_stdin(
+    run: Run, head: Path, short_speech: Path, tmp_path: Path
+) -> None:
+    out = ("-o", tmp_path / "p.npz")
+    result = run("deform", head, "--motion", "-", *out, stdin=short_speech.read_bytes())
+    assert result.exit_code == 1
+    assert "stdin is no motion: name it by --audio" in result.stderr
+    result = run("deform", head, "--motion", "-", *out, stdin=b"no motion")
+    assert result.exit_code == 1
+    assert "stdin" in result.stderr
+    assert "/tmp" not in result.stderr.replace(str(tmp_path), "")
+
+
+def test_a_take_goes_to_stdout(run: Run, driver: Path, take: Path, tmp_path: Path) -> None:
+    result = run("drive", driver, "-o", tmp_path / "m.npz", "--csv", "-")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == take.read_text("utf-8")
+    result = run("drive", driver, "-o", "-", "--csv", "-")
+    assert result.exit_code == 2
+    assert "only one of -o and --csv" in result.stderr
+
+
+def test_one_part_may_come_from_stdin(
+    run: Run, source: FaceState, driver: Path, take: Path, tmp_path: Path
+) -> None:
+    still = store(tmp_path / "still.npz", [source] * 3)
+    named, piped = tmp_path / "named.npz", tmp_path / "piped.npz"
+    assert run("drive", still, "--mouth-from", take, "-o", named).exit_code == 0
+    result = run("drive", still, "--mouth-from", "-", "-o", piped, stdin=take.read_bytes())
+    assert result.exit_code == 0, result.stderr
+    one, other = (open_artifact(path) for path in (named, piped))
+    np.testing.assert_array_equal(one.arrays["beta"], other.arrays["beta"])
+    assert other.meta["parts"] == {"mouth": "csv"}
+    result = run("drive", "-", "--mouth-from", "-", "-o", tmp_path / "x.npz", stdin=b"")
+    assert result.exit_code == 2
+    assert "only one input can come from stdin" in result.stderr
+
+
+def test_inspect_tells_what_is_in_a_take(run: Run, take: Path, tmp_path: Path) -> None:
+    found = json.loads(run("inspect", take, "--json").stdout)
+    assert found["kind"] == "csv"
+    assert found["meta"]["rows"] == FRAMES
+    assert found["meta"]["rows_per_second"] == pytest.approx(FPS, abs=0.01)
+    assert found["meta"]["seconds"] == pytest.approx((FRAMES - 1) / FPS, abs=1e-3)
+    assert "browInnerUp" in found["meta"]["strongest"]
+    yaw = next(array for array in found["arrays"] if array["name"] == "head_yaw")
+    assert yaw["max"] - yaw["min"] == pytest.approx(12, abs=0.5)
+    shown = run("inspect", take, "--sheet", tmp_path / "take.png")
+    assert shown.exit_code == 0, shown.stderr
+    assert "browInnerUp" in shown.stdout
+    assert (tmp_path / "take.png").stat().st_size > 1000
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    for path in (tmp_path / "bad.csv", tmp_path / "none.csv"):
+        result = run("inspect", path)
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_way_to_track_without_a_clip_is_warned_about(
+    run: Run, short_speech: Path, tmp_path: Path
+) -> None:
+    for asked, said in (("fast", True), ("flow", False)):
+        result = run("drive", short_speech, "--track", asked, "-o", tmp_path / f"{asked}.npz")
+        assert result.exit_code == 0, result.stderr
+        assert ("only clips are tracked" in result.stderr) == said
 
 
 def test_unknown_parts_are_refused(driver: Path, tmp_path: Path) -> None:

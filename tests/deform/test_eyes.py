@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mggtalk_cli.core.camera import Camera, pixel_grid, viewmat_from_pose
+from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
 from mggtalk_cli.core.landmark_groups import CANONICAL
-from mggtalk_cli.deform import EYES, eye_patch, eye_sheets, lid_sheets
+from mggtalk_cli.core.sheet import GATE_NONE
+from mggtalk_cli.deform import (
+    EYES,
+    HeadRig,
+    deform_analytic,
+    eye_patch,
+    eye_sheets,
+    lid_sheets,
+)
 from mggtalk_cli.deform.aperture import signed_distance
 from mggtalk_cli.deform.eyes import EyePatch
 
@@ -46,6 +57,38 @@ def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def eye() -> tuple[np.ndarray, EyePatch]:
     image, depth, landmarks = drawn()
     return landmarks, eye_patch(EYE, image, depth, landmarks, CAMERA)
+
+
+# Where rims of ordinary glasses lie, in eye widths above and below the lid outline: a lens is about
+# one and a third eye widths high, its middle a little below the pupil.
+RIM_ABOVE, RIM_BELOW = 0.45, 0.5
+
+
+@pytest.mark.parametrize(("blink", "look_deg"), [(1.0, 0.0), (0.5, 0.0), (0.0, 20.0), (0.0, -20.0)])
+def test_lids_do_not_bend_the_rims_of_glasses(
+    head_rig: HeadRig, source: FaceState, blink: float, look_deg: float
+) -> None:
+    beta = source.beta.copy()
+    lids = [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]
+    beta[lids] = np.maximum(beta[lids], blink)
+    gaze = source.gaze + np.array([0, look_deg], np.float32)
+    posed = deform_analytic(head_rig, source, replace(source, beta=beta, gaze=gaze))
+    camera, skin = head_rig.camera, head_rig.gate == GATE_NONE
+    before = camera.project(head_rig.rig.points.numpy()[skin])[:, :2]
+    moved = np.hypot(*(camera.project(posed.points.numpy()[skin])[:, :2] - before).T)
+    moved *= 512 / max(camera.width, camera.height)
+    controls = camera.project(head_rig.rig.controls.numpy())[:, :2]
+    rims, edges = np.zeros(len(before), bool), np.zeros(len(before), bool)
+    for eye in EYES:
+        low, high = controls[eye.ring].min(0), controls[eye.ring].max(0)
+        width = high[0] - low[0]
+        beside = (before[:, 0] > low[0] - 0.2 * width) & (before[:, 0] < high[0] + 0.2 * width)
+        above, below = (low[1] - before[:, 1]) / width, (before[:, 1] - high[1]) / width
+        rims |= beside & (np.maximum(above - RIM_ABOVE, below - RIM_BELOW) > 0)
+        edges |= beside & (np.maximum(above, below) < 0.1)
+    assert rims.sum() > 1000
+    assert moved[rims].max() < 0.3
+    assert moved[edges].max() > 1.0
 
 
 def test_iris_is_completed_under_the_lid(eye: tuple[np.ndarray, EyePatch]) -> None:

@@ -132,3 +132,15 @@ def test_another_size_does_not_match_the_photo() -> None:
     nearer = replace(frame.source, translation=frame.source.translation * np.float32([1, 1, 0.8]))
     assert frame.matches(frame.source)
     assert not frame.matches(nearer)
+
+
+@pytest.mark.parametrize(
+    ("scale", "aside_cm", "sits"),
+    [(1.0, 0.0, True), (1.1, 1.0, True), (1.2, 0.0, False), (0.8, 0.0, False), (1.0, 2.0, False)],
+)
+def test_a_head_sits_on_the_photos_neck(scale: float, aside_cm: float, sits: bool) -> None:
+    frame = framing()
+    place = scale * (frame.source.translation + np.float32([aside_cm, 0, 0]))
+    assert frame.sits(replace(frame.source, translation=place)) == sits
+    behind = replace(frame.source, translation=-frame.source.translation)
+    assert not frame.sits(behind)

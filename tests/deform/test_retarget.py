@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState, neutral_state
+from mggtalk_cli.core.expression import ARKIT_INDEX, NECK_CM, FaceState, neutral_state
 from mggtalk_cli.core.rotation import matrix_from_angles
 from mggtalk_cli.deform import head_motion, retarget
 from mggtalk_cli.deform.retarget import (
@@ -15,8 +15,9 @@ from mggtalk_cli.deform.retarget import (
     BLINKS,
     MOUTH,
     OPENING,
-    SPEECH_PIVOT_CM,
+    PARTING,
     STRANGER_CM,
+    anchored,
     carried,
     face_likeness,
 )
@@ -47,6 +48,16 @@ def test_absolute_passes_through() -> None:
     assert retarget(DRIVER, reference=REFERENCE, source=SOURCE, mode="absolute") is DRIVER
 
 
+def test_an_anchored_head_moves_as_the_driver_does_from_the_photos_neck() -> None:
+    first = anchored(REFERENCE, reference=REFERENCE, source=SOURCE)
+    now = anchored(DRIVER, reference=REFERENCE, source=SOURCE)
+    necks = [s.rotation @ NECK_CM + s.translation for s in (SOURCE, first, now, REFERENCE, DRIVER)]
+    np.testing.assert_allclose(necks[1], necks[0], atol=1e-4)
+    np.testing.assert_allclose(necks[2] - necks[1], necks[4] - necks[3], atol=1e-4)
+    same(replace(now, translation=DRIVER.translation), DRIVER)
+    same(anchored(DRIVER, reference=SOURCE, source=SOURCE), DRIVER)
+
+
 def test_own_first_frame_is_the_source_again() -> None:
     same(retarget(SOURCE, reference=SOURCE, source=SOURCE, mode="relative"), SOURCE)
 
@@ -57,11 +68,59 @@ def test_self_reenactment_is_the_driver_itself() -> None:
 
 
 def test_still_driver_leaves_all_but_the_lips() -> None:
-    driven = retarget(REFERENCE, reference=REFERENCE, source=SOURCE, mode="relative")
-    lips = list(MOUTH)
+    driven = retarget(REFERENCE, reference=REFERENCE, source=SOURCE, mode="relative", likeness=0.0)
+    lips, parting = list(MOUTH), list(PARTING)
     expected = SOURCE.beta.copy()
     expected[lips] += ABSOLUTE_LIPS * (REFERENCE.beta[lips] - SOURCE.beta[lips])
+    expected[parting] = np.minimum(expected[parting], REFERENCE.beta[parting])
     same(driven, replace(SOURCE, beta=expected))
+
+
+SMILE, JAW = ARKIT_INDEX["mouthSmileLeft"], ARKIT_INDEX["jawOpen"]
+
+
+def shaped(index: int, weight: float) -> FaceState:
+    neutral = neutral_state()
+    beta = neutral.beta.copy()
+    beta[index] = weight
+    return replace(neutral, beta=beta)
+
+
+@pytest.mark.parametrize("mode", ["relative", "phone", "speech"])
+@pytest.mark.parametrize(
+    ("before", "now"), [(0.6, 0.8), (0.0, 0.8), (0.3, 0.6), (0.0, 0.6), (0.6, 0.6)]
+)
+def test_two_smiles_are_one(mode: str, before: float, now: float) -> None:
+    """The photo smiles with .6; its driver begins with `before` and comes to `now`."""
+    begun = 0.0 if mode == "speech" else before
+    driven = retarget(
+        shaped(SMILE, now), reference=shaped(SMILE, begun), source=shaped(SMILE, 0.6), mode=mode,
+        likeness=0.0,
+    )  # fmt: skip
+    most = 0.6 + now * 0.4 if mode == "speech" else max(0.6, now)
+    assert min(0.6, now) - 1e-6 <= driven.beta[SMILE] <= most + 1e-6
+    if now > before and mode != "speech":
+        less = retarget(
+            shaped(SMILE, before), reference=shaped(SMILE, before), source=shaped(SMILE, 0.6),
+            mode=mode, likeness=0.0,
+        )  # fmt: skip
+        assert driven.beta[SMILE] > less.beta[SMILE], "a smile that grows is seen"
+
+
+@pytest.mark.parametrize("mode", ["relative", "phone", "speech"])
+@pytest.mark.parametrize("begun", [0.0, 0.3])
+def test_closed_lips_of_the_driver_close_an_open_mouth(mode: str, begun: float) -> None:
+    driven = retarget(
+        neutral_state(), reference=shaped(JAW, begun), source=shaped(JAW, 0.4), mode=mode,
+        likeness=0.0,
+    )  # fmt: skip
+    assert driven.beta[JAW] == pytest.approx(0, abs=1e-6)
+
+
+def test_one_face_keeps_the_lips_of_its_photo() -> None:
+    """The photo is the driver's own frame, measured a little otherwise: no lip moves."""
+    driven = retarget(REFERENCE, reference=REFERENCE, source=SOURCE, mode="relative", likeness=1.0)
+    np.testing.assert_allclose(driven.beta[list(MOUTH)], SOURCE.beta[list(MOUTH)], atol=1e-6)
 
 
 def test_relative_pose_is_the_drivers_change() -> None:
@@ -100,14 +159,13 @@ def test_closed_reference_eyes_do_not_divide_by_zero() -> None:
 
 @pytest.mark.parametrize(("mode", "share"), [("speech", 0.0), ("phone", ABSOLUTE_LIPS)])
 def test_measured_about_neutral_owns_the_opening_of_the_mouth(mode: str, share: float) -> None:
-    driven = retarget(DRIVER, reference=neutral_state(), source=SOURCE, mode=mode)
+    driven = retarget(DRIVER, reference=neutral_state(), source=SOURCE, mode=mode, likeness=0.0)
     opening = list(OPENING)
     assert ARKIT_INDEX["jawOpen"] in opening
     np.testing.assert_array_equal(driven.beta[opening], DRIVER.beta[opening])
-    smile = ARKIT_INDEX["mouthSmileLeft"]
-    both = SOURCE.beta[smile] + DRIVER.beta[smile]
-    expected = (1 - share) * both + share * DRIVER.beta[smile]
-    np.testing.assert_allclose(driven.beta[smile], expected, atol=1e-6)
+    own, now = SOURCE.beta[SMILE], DRIVER.beta[SMILE]
+    expected = own + (1 - own) * now if share == 0 else share * now + (1 - share) * max(own, now)
+    np.testing.assert_allclose(driven.beta[SMILE], expected, atol=1e-6)
 
 
 def test_silence_closes_the_mouth_and_keeps_the_pose() -> None:
@@ -123,8 +181,8 @@ def test_speech_turns_the_head_about_the_skulls_base() -> None:
     turn = matrix_from_angles(10, 5, 3).astype(np.float32)
     driver = replace(neutral_state(), rotation=turn)
     driven = retarget(driver, reference=neutral_state(), source=SOURCE, mode="speech")
-    before = SOURCE.rotation @ SPEECH_PIVOT_CM + SOURCE.translation
-    after = driven.rotation @ SPEECH_PIVOT_CM + driven.translation
+    before = SOURCE.rotation @ NECK_CM + SOURCE.translation
+    after = driven.rotation @ NECK_CM + driven.translation
     np.testing.assert_allclose(after, before, atol=1e-4)
 
 
@@ -134,10 +192,8 @@ def test_a_phones_head_turns_about_the_skulls_base_and_its_lids_are_believed() -
     driver = replace(neutral, rotation=turn, beta=neutral.beta.copy())
     driver.beta[list(BLINKS)] = 0.6
     driven = retarget(driver, reference=neutral, source=SOURCE, mode="phone")
-    before = SOURCE.rotation @ SPEECH_PIVOT_CM + SOURCE.translation
-    np.testing.assert_allclose(
-        driven.rotation @ SPEECH_PIVOT_CM + driven.translation, before, atol=1e-4
-    )
+    before = SOURCE.rotation @ NECK_CM + SOURCE.translation
+    np.testing.assert_allclose(driven.rotation @ NECK_CM + driven.translation, before, atol=1e-4)
     np.testing.assert_allclose(
         1 - driven.beta[list(BLINKS)], 0.4 * (1 - SOURCE.beta[list(BLINKS)]), atol=1e-6
     )

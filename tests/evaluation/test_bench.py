@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mggtalk_cli import face, inpaint, render
+from mggtalk_cli import face, render
 from mggtalk_cli.cli.app import app
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.bench import BUILD_STAGES, FRAME_STAGES, REST, Stopwatch, bench, watched
 from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait, write_voice
+from mggtalk_cli.variants import Variants
 
 
 def test_made_up_face_is_one_face_with_landmarks_in_place() -> None:
@@ -54,17 +55,18 @@ def test_stopwatch_times_what_is_pulled() -> None:
 
 
 def test_stages_are_put_back_even_after_a_failure() -> None:
-    before = (face.find_landmarks, inpaint.composite, render.rasterization)
+    before = (face.find_landmarks, Variants.finisher, render.rasterization)
 
     def fail() -> None:
         with watched(Stopwatch(), {**BUILD_STAGES, **FRAME_STAGES}):
             assert face.find_landmarks is not before[0]
+            assert Variants.finisher is not before[1]
             assert render.rasterization is not before[2]
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert (face.find_landmarks, inpaint.composite, render.rasterization) == before
+    assert (face.find_landmarks, Variants.finisher, render.rasterization) == before
 
 
 def test_command_prints_every_stage_as_json() -> None:
@@ -76,7 +78,7 @@ def test_command_prints_every_stage_as_json() -> None:
     assert found["points"] > 1000
     build, animate = found["runs"]
     assert set(BUILD_STAGES) <= set(build["stages"])
-    wanted = {"speech", "deform", "covariance", "project", "sort", "bin", "blend", "encode"}
+    wanted = {"speech", "deform", "decode", "project", "sort", "bin", "blend", "encode"}
     assert wanted <= set(animate["stages"])
     for run in (build, animate):
         assert run["first_ms"] > 0

@@ -146,6 +146,7 @@ def test_what_cannot_be_compared() -> None:
         (report(), replace(report(), protocol="views"), {}, "`evaluate views`"),
         (report(), report(clips=["x", "y"]), {}, "no item in common"),
         (report(), report(), {"ssim": 0.1}, "no ssim in both .* has db, lmd"),
+        (report(), report(), {"lmb": 0.1}, "did you mean lmd\\?"),
         (report(), report(), {"tone": 0.1}, "no better side"),
     ):
         with pytest.raises(InputError, match=reason):

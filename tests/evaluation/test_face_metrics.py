@@ -127,6 +127,33 @@ def test_pose_jitter_of_few_frames_and_of_gaps() -> None:
     assert math.isnan(metrics.pose_jitter(poses[2:7]))
 
 
+@pytest.mark.parametrize("frames", [25, 50, 125])
+def test_energy_above_a_frequency_is_that_of_the_faster_tone(frames: int) -> None:
+    time = np.arange(frames) / 25
+    slow, fast = np.sin(2 * np.pi * 3 * time), np.sin(2 * np.pi * 9 * time + 0.3)
+    both = np.stack([5 * slow + 40 * time - 7, 2 * fast], 1)
+    assert metrics.energy_above(both, 6, fps=25) == pytest.approx(2**2 / 2, rel=0.02)
+    assert metrics.energy_above(both[:, :1], 6, fps=25) < 0.01
+    two = np.stack([3 * fast, fast], 1)
+    assert metrics.energy_above(two, 6, fps=25) == pytest.approx((3**2 + 1) / 2, rel=0.02)
+
+
+def test_tremor_kept_is_the_energy_that_smoothing_leaves() -> None:
+    time = np.arange(50) / 25
+    turn, shake = 20 * np.sin(2 * np.pi * 0.5 * time), np.sin(2 * np.pi * 9 * time)
+    raw = np.random.default_rng(4).normal(0, 40, (9, 3)) @ turned(turn + shake).transpose(0, 2, 1)
+    moved = raw + 300 + np.outer(time, (3, 1, 0))[:, None]
+    calm = turned(turn + 0.5 * shake)
+    assert metrics.tremor_kept(calm, moved, fps=25) == pytest.approx(0.25, abs=0.01)
+    assert metrics.tremor_kept(turned(turn + shake), moved, fps=25) == pytest.approx(1, abs=0.01)
+    assert math.isnan(metrics.tremor_kept(calm[:24], moved[:24], fps=25))
+    assert math.isnan(metrics.tremor_kept(calm, raw[:1].repeat(50, 0), fps=25))
+    calm[3] = np.nan
+    assert math.isnan(metrics.tremor_kept(calm, moved, fps=25))
+    with pytest.raises(InputError, match="50 poses with 49"):
+        metrics.tremor_kept(calm, moved[1:], fps=25)
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.uint8])
 def test_pixel_jitter_is_the_deviation_of_noise(kind: type) -> None:
     rng = np.random.default_rng(0)

@@ -220,6 +220,28 @@ def test_a_peer_with_our_frames_has_our_numbers(
     assert item["values"]["again"] == item["values"]["ours"] == values["ours"]
 
 
+def test_a_peer_without_a_clip_is_left_out_there(
+    run: Run, folder: Path, sliding_clip: Path, tmp_path: Path
+) -> None:
+    """The second clip is the same film by another name; the third one cannot be read at all."""
+    made, again, bad = tmp_path / "made", tmp_path / "again.mp4", tmp_path / "bad.mp4"
+    shutil.copytree(folder / "frames" / sliding_clip.stem / "ours", made / sliding_clip.stem)
+    shutil.copy(sliding_clip, again)
+    bad.write_bytes(b"no film")
+    result = run(
+        *("evaluate", "reenact", sliding_clip, again, bad, "--frames", STEPS, "--json"),
+        *("--method", f"peer={made}"),
+    )
+    assert result.exit_code == 4, result.stderr
+    assert f"peer={made}: nothing of again, bad: left out there" in result.stderr
+    report = json.loads(result.stdout)
+    first, second = report["items"]
+    assert "peer" in first["values"]
+    assert "peer" not in second["values"]
+    assert second["values"]["ours"] == first["values"]["ours"]
+    assert list(report["failed"]) == ["bad"]
+
+
 # ---------------------------------------------------------------- bad input
 
 
@@ -284,7 +306,7 @@ def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     for name in ("f10", "f9", "f1"):
         write_png(tmp_path / "clip" / f"{name}.png", np.zeros((2, 2, 3), np.uint8))
-    files = reenact.peer_files("peer", tmp_path, "clip")
+    files = reenact.peer_files(tmp_path, "clip")
     assert [path.stem for path in files] == ["f1", "f9", "f10"]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import typer
 
+from mggtalk_cli.cli import progress
 from mggtalk_cli.cli.progress import Reporter
 from mggtalk_cli.cli.results import finish_report, parse_pairs
 from mggtalk_cli.errors import InputError
@@ -184,6 +186,53 @@ def test_one_is_no_plural(count: int, named: str, capsys: pytest.CaptureFixture[
     assert list(reporter.track(range(count))) == list(range(count))
     reporter.wrote("film.mp4")
     assert capsys.readouterr().err.endswith(f", {named}\n")
+
+
+def test_what_was_written_counts_what_was_measured(
+    sources: list[Source], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter, out = Reporter("trial"), tmp_path / "out"
+    report = run_protocol(
+        protocol(Counted(("c3",))), sources, directory=out, track=reporter.track_items
+    )
+    with pytest.raises(typer.Exit):
+        finish_report(reporter, report, as_json=True, output=str(out))
+    assert capsys.readouterr().err.endswith(", 9 items)\n")
+
+
+def test_a_run_that_is_taken_up_says_so(
+    sources: list[Source], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mggtalk")
+    with pytest.raises(KeyboardInterrupt):
+        run_protocol(protocol(Counted(stop_at="c4")), sources, directory=tmp_path / "out")
+    assert not caplog.messages
+    tracked: list[int | None] = []
+
+    def track(items: Iterable[Any], total: int | None = None, /) -> Iterator[Any]:
+        tracked.append(total)
+        return iter(items)
+
+    run_protocol(protocol(Counted()), sources, directory=tmp_path / "out", track=track)
+    [said] = caplog.messages
+    assert "holds 4 of 10 items of an earlier run" in said
+    assert tracked == [6]
+
+
+def test_progress_is_told_in_what_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter(range(0, 1000, 30))  # seconds: each item takes a minute or less
+    monkeypatch.setattr("mggtalk_cli.cli.progress.time.monotonic", lambda: float(next(now)))
+    reporter = Reporter("trial", log_json=True)
+    assert len(list(reporter.track_items(range(2), 4))) == 2
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["items"] for event in events] == [1, 2]
+    assert events[0]["items_per_minute"] == 2
+    assert events[0]["seconds_left"] == 90
+    assert "fps" not in events[0]
+    assert progress.paced(0.05, "item") == "20.0 s/item"
+    assert progress.paced(25, "frame") == "25.0 frames/s"
 
 
 def test_all_failed(sources: list[Source]) -> None:

@@ -66,10 +66,26 @@ def test_a_phones_rows_at_sixty_frames(take: Path) -> None:
     assert take_length(read, 25.0) == 51
     states = list(take_states(read, 25.0))
     np.testing.assert_allclose([s.beta[JAW] for s in states], np.arange(51) / 50, atol=1e-6)
-    # The person's right is image left; up is against our pitch.
+    # The person's right is image left; down is our pitch.
     np.testing.assert_allclose(
-        angles_from_matrix(states[7].rotation), -np.rad2deg([0.2, -0.1, 0.3]), atol=1e-4
+        angles_from_matrix(states[7].rotation), np.rad2deg([-0.2, -0.1, -0.3]), atol=1e-4
     )
+
+
+def test_written_angles_have_the_signs_of_real_takes(take: Path) -> None:
+    """Nose and eyes down and to the person's right (image left) are positive in a real take."""
+    turn = quaternion_from_matrix(matrix_from_angles(-10, 5, 0))[None]
+    with take.open("w") as file:
+        write_take(file, np.zeros((1, 52)), turn, np.array([[-9.0, -6.0]]), fps=25.0)
+    header, line = (text.split(",") for text in take.read_text().splitlines())
+    found = dict(zip(header, line, strict=True))
+    degrees = {name: np.rad2deg(float(found[name])) for name in (*HEAD, *EYES)}
+    assert degrees["HeadYaw"] == pytest.approx(10, abs=1e-3)
+    assert degrees["HeadPitch"] == pytest.approx(5, abs=1e-3)
+    assert degrees["LeftEyeYaw"] == degrees["RightEyeYaw"] == pytest.approx(9, abs=1e-3)
+    assert degrees["LeftEyePitch"] == degrees["RightEyePitch"] == pytest.approx(6, abs=1e-3)
+    assert float(found["EyeLookOutRight"]) == pytest.approx(0.3, abs=1e-3)
+    assert float(found["EyeLookDownLeft"]) == pytest.approx(0.2, abs=1e-3)
 
 
 @pytest.mark.parametrize("rate", [24, 25, 30, 50, 60])

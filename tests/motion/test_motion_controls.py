@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, FaceState, neutral_state
+from mggtalk_cli.core.expression import ARKIT_INDEX, ARKIT_NAMES, NECK_CM, FaceState, neutral_state
 from mggtalk_cli.core.landmark_groups import EYES, LIPS
 from mggtalk_cli.core.rotation import angles_from_matrix, matrix_from_angles
 from mggtalk_cli.errors import InputError
@@ -16,7 +16,6 @@ from mggtalk_cli.motion.controls import (
     ALIASES,
     EYES_CM,
     MAX_GAZE_DEG,
-    NECK_CM,
     Controls,
     driven,
     expression_weights,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import pytest
 
 import mggtalk_cli.motion as motion
 from mggtalk_cli.core.audio import AudioFile
-from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
+from mggtalk_cli.core.expression import ARKIT_INDEX, NECK_CM, FaceState, neutral_state
+from mggtalk_cli.core.rotation import matrix_from_angles
+from mggtalk_cli.deform import retarget
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.motion import DEFAULT_VARIANT, VARIANTS, SpeechMotion, SpeechStyle
+from mggtalk_cli.motion.behaviour import Behaviour
 from mggtalk_cli.motion.network import NETWORK_PATH
 from mggtalk_cli.motion.phonemes import decode_phones
 from mggtalk_cli.motion.voice import Voice, voice_track
@@ -159,6 +163,18 @@ def test_head_scale_0_turns_only_head_motion_off(spoken: list[FaceState]) -> Non
         np.testing.assert_array_equal(state.rotation, np.eye(3))
         np.testing.assert_array_equal(state.translation, np.zeros(3))
     np.testing.assert_array_equal(betas(still), betas(spoken))
+
+
+def test_the_head_turns_about_the_neck_once() -> None:
+    """Put on a photo, a turn without sway leaves the neck in place; the photo's pose is kept."""
+    moment = Behaviour(0.0, 0.0, np.array([3.0, 2.0, -1.0]), np.zeros(3), np.zeros(2))
+    spoken = motion._state(np.zeros(52), moment)
+    pose = matrix_from_angles(15, -10, 5).astype(np.float32)
+    photo = replace(neutral_state(), rotation=pose, translation=np.float32([1, 2, -70]))
+    driven = retarget(spoken, reference=neutral_state(), source=photo, mode="speech")
+    necks = [state.rotation @ NECK_CM + state.translation for state in (photo, driven)]
+    np.testing.assert_allclose(*necks, atol=1e-4)
+    assert np.abs(driven.translation - photo.translation).max() > 0.1
 
 
 def test_mouth_scale_scales_the_mouth_only(spoken: list[FaceState]) -> None:

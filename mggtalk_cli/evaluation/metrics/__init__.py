@@ -36,10 +36,12 @@ from mggtalk_cli.evaluation.metrics.image import (
 )
 from mggtalk_cli.evaluation.metrics.registry import METRICS, within
 from mggtalk_cli.evaluation.metrics.stability import (
+    energy_above,
     pixel_jitter,
     pose_jitter,
     still_pixels,
     temporal_flicker,
+    tremor_kept,
 )
 from mggtalk_cli.evaluation.metrics.sync import SyncScore, lip_sync_error
 
@@ -53,6 +55,7 @@ __all__ = [
     "correlation",
     "csim",
     "distribution_scores",
+    "energy_above",
     "fid",
     "gradient_magnitude",
     "head_angles",
@@ -75,5 +78,6 @@ __all__ = [
     "ssim_map",
     "still_pixels",
     "temporal_flicker",
+    "tremor_kept",
     "within",
 ]

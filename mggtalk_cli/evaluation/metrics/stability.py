@@ -12,10 +12,16 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mggtalk_cli.core.image import LUMA
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.metrics.faces import head_angles
+
+# People seldom turn their heads faster than this to and fro: above it lies the trackers' noise.
+TREMOR_HZ = 6.0
+TREMOR_FRAMES = 25  # fewer, a second at 25 fps, do not tell fast from slow
+LEAST_TREMOR = np.radians(0.005) ** 2  # landmarks that tremble less are those of a still picture
 
 NOISE_GAIN_2, NOISE_GAIN_3 = np.sqrt(6.0), np.sqrt(20.0)  # sqrt(C(4, 2)), sqrt(C(6, 3))
 
@@ -39,6 +45,55 @@ def pose_jitter(rotations: np.ndarray) -> float:
     third = np.diff(steps, n=2, axis=0) if len(steps) > 2 else np.zeros((0, 3))
     third = third[np.isfinite(third).all(1)]
     return float(np.sqrt((third**2).mean()) / NOISE_GAIN_3) if third.size else float("nan")
+
+
+def energy_above(series: np.ndarray, cutoff_hz: float, *, fps: float) -> float:
+    """Return the mean square of what a series does faster than a frequency, summed over columns.
+
+    The straight line through it is removed first, and a Hann window keeps slow motion from leaking
+    into fast. A pure tone of amplitude a well above the cutoff has a^2 / 2, one well below it 0.
+
+    Args:
+        series: (n, k) values at even times.
+        cutoff_hz: the frequency.
+        fps: values per second.
+    """
+    time = np.arange(len(series))
+    flat = series - np.stack([np.polyval(np.polyfit(time, x, 1), time) for x in series.T], 1)
+    window = np.hanning(len(series) + 2)[1:-1]
+    power = np.abs(np.fft.rfft(flat * window[:, None], axis=0)) ** 2
+    twice = np.full(len(power), 2.0)  # the other half of the spectrum, but for the last line
+    twice[-1] -= len(series) % 2 == 0
+    fast = np.fft.rfftfreq(len(series), 1 / fps) > cutoff_hz
+    return float((twice[:, None] * power)[fast].sum() / (len(series) * (window**2).sum()))
+
+
+def tremor_kept(rotations: np.ndarray, raw: np.ndarray, *, fps: float) -> float:
+    """Return how much of the landmarks' tremor is left in a tracked head; 0 and up, lower better.
+
+    Energy above 6 Hz of the turn since the first frame (a rotation vector), over that of the turn
+    which best carries the first frame's landmarks onto each frame's, not smoothed at all. NaN below
+    25 frames, with a gap, or where the landmarks do not tremble.
+
+    Args:
+        rotations: (n, 3, 3) tracked head rotations, NaN where no face was found.
+        raw: (n, k, 3) detected landmarks that move with the skull, px; NaN likewise.
+        fps: frames per second.
+
+    Raises:
+        InputError: the numbers of frames differ.
+    """
+    if len(rotations) != len(raw):
+        raise InputError(f"cannot compare {len(rotations)} poses with {len(raw)}: give one for one")
+    if len(raw) < TREMOR_FRAMES or not (np.isfinite(rotations).all() and np.isfinite(raw).all()):
+        return float("nan")
+    tracked = Rotation.from_matrix(rotations @ rotations[0].T).as_rotvec()
+    first = raw[0] - raw[0].mean(0)
+    fits = [Rotation.align_vectors(face - face.mean(0), first)[0].as_rotvec() for face in raw]
+    noise = energy_above(np.stack(fits), TREMOR_HZ, fps=fps)
+    if noise < LEAST_TREMOR:
+        return float("nan")
+    return energy_above(tracked, TREMOR_HZ, fps=fps) / noise
 
 
 def pixel_jitter(frames: Iterable[np.ndarray], still: np.ndarray) -> float:
