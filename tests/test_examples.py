@@ -16,15 +16,19 @@ EXAMPLES = ROOT / "examples"
 MAX_LINES = 50
 
 
+def beginning(speech: Path, seconds: float, path: Path) -> Path:
+    """Write the beginning of a sentence, and return where it lies."""
+    import soundfile
+
+    rate = soundfile.info(speech).samplerate
+    soundfile.write(path, soundfile.read(speech, frames=round(seconds * rate))[0], rate)
+    return path
+
+
 @pytest.fixture(scope="module")
 def short_speech(tmp_path_factory: pytest.TempPathFactory, speech_path: Path) -> Path:
     """The example sentence's first 0.2 s: five frames."""
-    import soundfile
-
-    samples, rate = soundfile.read(speech_path, frames=3200)
-    path = tmp_path_factory.mktemp("speech") / "short.wav"
-    soundfile.write(path, samples, rate)
-    return path
+    return beginning(speech_path, 0.2, tmp_path_factory.mktemp("speech") / "short.wav")
 
 
 @pytest.fixture
@@ -85,6 +89,17 @@ def test_evaluate(
     assert (tmp_path / "before/report.json").read_bytes() == (
         tmp_path / "after/report.json"
     ).read_bytes()
+
+
+def test_train_a_stage(
+    tmp_path: Path, environment: dict[str, str], portrait_path: Path, speech_path: Path
+) -> None:
+    speech = beginning(speech_path, 0.4, tmp_path / "speech.wav")
+    quick = {**environment, "FRAMES": "10", "STEPS": "2"}
+    finished(tmp_path, quick, "bash", EXAMPLES / "07_train_a_stage.sh", portrait_path, speech)
+    assert "2 steps" in (tmp_path / "mouth.md").read_text("utf-8")
+    assert (tmp_path / "mouth.train/log.csv").exists()
+    assert len(list(VideoReader(tmp_path / "talk.mp4"))) == 10
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 
 from mggtalk_cli import face, pipeline
 from mggtalk_cli.artifacts.memory import in_memory
-from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.expression import ARKIT_INDEX, FaceState
 from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.core.rotation import rotation_exp, rotation_log
-from mggtalk_cli.driver import Drive, Moment
+from mggtalk_cli.core.video import VideoReader, VideoWriter
+from mggtalk_cli.driver import Drive, Moment, drive_video
+from mggtalk_cli.tensors import source_state
 from mggtalk_cli.tracking import FlowTracker
 
 
@@ -85,6 +88,61 @@ def test_a_picture_of_something_else_changes_nothing(scene: Scene) -> None:
     assert trust == 0
     assert angle_deg(found.rotation, state.rotation) < 0.2
     assert np.abs(found.translation - state.translation).max() < 0.05
+
+
+@pytest.fixture(scope="module")
+def grimacing_clips(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A clip that starts on a grimace and relaxes, and the same one started later."""
+    height, width = scene.frame.shape[:2]
+    beta = scene.reference.beta.copy()
+    for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight"):
+        beta[ARKIT_INDEX[name]] = 0.6
+    grimace, relaxed = (
+        scene.picture(state) for state in (replace(scene.reference, beta=beta), scene.reference)
+    )
+    shown = [np.roll(grimace if i < 3 else relaxed, i, axis=1) for i in range(12)]
+    paths = [tmp_path_factory.mktemp("clips") / f"from_{start}.mp4" for start in (0, 3)]
+    for path, start in zip(paths, (0, 3), strict=True):
+        with VideoWriter(path, width, height, 25.0) as writer:
+            for image in shown[start:]:
+                writer.write(np.ascontiguousarray(image), None)
+    return paths
+
+
+def last_beta_by_first_frame(path: Path) -> np.ndarray:
+    """The expression at a clip's end by a tracker that learns the person from the first frame."""
+    reader = VideoReader(path)
+    tracker = face.FaceTracker(reader.size)
+    *_, last = [tracker.update(frame) for frame in reader]
+    assert last is not None
+    return last.state.beta
+
+
+def test_a_grimace_in_the_first_frame_is_no_trait_of_the_face(grimacing_clips: list[Path]) -> None:
+    alone = [last_beta_by_first_frame(path) for path in grimacing_clips]
+    drives = [drive_video(str(path), track="fast") for path in grimacing_clips]
+    states = [[moment.state for moment in drive.moments] for drive in drives]
+    assert [len(each) for each in states] == [12, 9]
+    assert states[0][0] is drives[0].reference
+    jaw = ARKIT_INDEX["jawOpen"]
+    assert states[0][0].beta[jaw] > states[0][-1].beta[jaw] + 0.1
+    before = np.abs(alone[0] - alone[1]).sum()
+    assert np.abs(states[0][-1].beta - states[1][-1].beta).sum() < 0.6 * before
+
+
+def test_a_clip_that_drives_its_own_first_frame_does_not_move_it(
+    grimacing_clips: list[Path],
+) -> None:
+    path = grimacing_clips[0]
+    [photo] = islice(VideoReader(path), 1)
+    options = pipeline.BuildOptions(size=max(photo.shape[:2]), crop="none")
+    head = pipeline.build_head(photo, options)
+    driver = drive_video(str(path), track="fast")
+    source = source_state(head)
+    still = Drive("video", 25, 1, source, iter([Moment(source, 1.0)]), None, None)
+    [rest] = pipeline.animate(in_memory("head", head.meta, head.arrays), still).frames
+    [driven] = islice(pipeline.animate(head, driver).frames, 1)
+    assert np.abs(driven.image.astype(int) - rest.image).max() <= 2
 
 
 def test_a_face_that_does_not_move_is_the_same_face(scene: Scene) -> None:

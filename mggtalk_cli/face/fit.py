@@ -55,9 +55,7 @@ def fit_face(
     Raises:
         InputError: the landmarks have another shape or are not finite.
     """
-    points = np.asarray(points, np.float64)
-    if points.shape != (478, 3) or not np.isfinite(points).all():
-        raise InputError(f"expected finite landmarks of shape (478, 3), got {points.shape}")
+    points = check_landmarks(points)
     model = load_face_model()
     view = view_of(points, image_size, focal_px)
     rotation, translation = initial_pose(view, model.landmark_rest)
@@ -81,3 +79,15 @@ def fit_face(
         focal_px=float(view.focal_px),
         rms_px=float(np.sqrt((error**2).sum(1).mean())),
     )
+
+
+def check_landmarks(points: np.ndarray) -> np.ndarray:
+    """Return landmarks as float64.
+
+    Raises:
+        InputError: they have another shape than (478, 3) or are not finite.
+    """
+    points = np.asarray(points, np.float64)
+    if points.shape != (478, 3) or not np.isfinite(points).all():
+        raise InputError(f"expected finite landmarks of shape (478, 3), got {points.shape}")
+    return points

@@ -52,7 +52,7 @@ _SCALP_DISTANCE_CM = 3.0
 _SCALP_LOWEST_CM = -4.0
 _SCALP_RIDGE = 200.0
 _ACTIVE_SET_ROUNDS = 6
-_POSE = 6  # rotation vector and translation
+POSE = 6  # rotation vector and translation
 
 
 def _landmark_weights() -> np.ndarray:
@@ -254,18 +254,14 @@ class Fitter:
             follow_skull: weigh landmarks for the head pose rather than for the expression.
             fixed_pose: keep rotation and translation.
         """
-        per_landmark, z_weight = (
-            (POSE_WEIGHTS, POSE_Z_WEIGHT) if follow_skull else (WEIGHTS, _Z_WEIGHT)
-        )
-        weights = np.sqrt(per_landmark)[:, None] * (1, 1, np.sqrt(z_weight)) / view.unit_px
         for _ in range(rounds):
-            jacobian, error = self._linearise(view, weights, rotation, translation, coefficients)
-            gradient = -jacobian.T @ error
-            gradient[_POSE:] -= self.ridge @ (coefficients - self.target)
-            hessian = jacobian.T @ jacobian
-            hessian[_POSE:, _POSE:] += self.ridge
+            hessian, gradient = self.normal_equations(
+                view, rotation, translation, coefficients, follow_skull=follow_skull
+            )
+            gradient[POSE:] -= self.ridge @ (coefficients - self.target)
+            hessian[POSE:, POSE:] += self.ridge
             hessian[np.diag_indices_from(hessian)] += 1e-9 * np.trace(hessian)
-            reach = np.full(_POSE, 0.0 if fixed_pose else np.inf)
+            reach = np.full(POSE, 0.0 if fixed_pose else np.inf)
             step = bounded_solve(
                 hessian,
                 gradient,
@@ -273,9 +269,29 @@ class Fitter:
                 np.concatenate([reach, self.high - coefficients]),
             )
             rotation = rotation_exp(step[:3]) @ rotation
-            translation = translation + step[3:_POSE]
-            coefficients = np.clip(coefficients + step[_POSE:], self.low, self.high)
+            translation = translation + step[3:POSE]
+            coefficients = np.clip(coefficients + step[POSE:], self.low, self.high)
         return rotation, translation, coefficients, self.shape(coefficients)
+
+    def normal_equations(
+        self,
+        view: View,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        coefficients: np.ndarray,
+        *,
+        follow_skull: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return J'J (6 + n, 6 + n) and -J'e (6 + n,) of one view, without the ridge.
+
+        The unknowns are a turn, a shift, and the coefficients.
+        """
+        per_landmark, z_weight = (
+            (POSE_WEIGHTS, POSE_Z_WEIGHT) if follow_skull else (WEIGHTS, _Z_WEIGHT)
+        )
+        weights = np.sqrt(per_landmark)[:, None] * (1, 1, np.sqrt(z_weight)) / view.unit_px
+        jacobian, error = self._linearise(view, weights, rotation, translation, coefficients)
+        return jacobian.T @ jacobian, -jacobian.T @ error
 
     def _linearise(
         self,
@@ -291,12 +307,12 @@ class Fitter:
         distance = np.maximum(-camera[:, 2], 1e-3)
         magnify = view.focal_px / distance
         # Motion of each camera-frame point per unknown: turn by omega = -[X]x, shift, shapes.
-        motion = np.zeros((LANDMARK_COUNT, 3, _POSE + self.size))
+        motion = np.zeros((LANDMARK_COUNT, 3, POSE + self.size))
         motion[:, 0, 1], motion[:, 0, 2] = turned[:, 2], -turned[:, 1]
         motion[:, 1, 0], motion[:, 1, 2] = -turned[:, 2], turned[:, 0]
         motion[:, 2, 0], motion[:, 2, 1] = turned[:, 1], -turned[:, 0]
         motion[:, [0, 1, 2], [3, 4, 5]] = 1
-        motion[:, :, _POSE:] = rotation @ self.basis
+        motion[:, :, POSE:] = rotation @ self.basis
         towards = motion[:, 2:3]
         slope = camera[:, :2] / distance[:, None]
         flat = (motion[:, :2] + slope[:, :, None] * towards) * magnify[:, None, None]
@@ -307,7 +323,7 @@ class Fitter:
         error = np.concatenate(
             [camera[:, :2] * magnify[:, None] - view.xy, depth_error[:, None]], 1
         )
-        return jacobian.reshape(-1, _POSE + self.size), (error * weights).ravel()
+        return jacobian.reshape(-1, POSE + self.size), (error * weights).ravel()
 
 
 def bounded_solve(

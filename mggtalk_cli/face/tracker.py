@@ -1,15 +1,15 @@
 """Video frames -> landmarks, expression, gaze and a calm head pose, frame by frame.
 
-The first frame fixes the person: identity, camera, and a static residual that makes the model pass
-through the landmarks exactly. Later frames fit pose and expression only. Landmark noise in scale
-and rotation would be amplified at the hair top, so small changes of distance are ignored and fast
-rotation noise is damped; what the calmer pose leaves goes back into expression and residual, so
-lips and lids keep every pixel of their motion.
+Somebody known beforehand, or else the first frame, fixes the person: identity, camera, and a static
+residual that makes the model pass through the landmarks. Frames fit pose and expression only.
+Landmark noise in scale and rotation would be amplified at the hair top, so small changes of
+distance are ignored and fast rotation noise is damped; what the calmer pose leaves goes back into
+expression and residual, so lips and lids keep every pixel of their motion.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -24,13 +24,14 @@ from mggtalk_cli.face.gaze import gaze_of_irises
 from mggtalk_cli.face.landmarks import Landmarks, find_landmarks, square_of_landmarks
 from mggtalk_cli.face.least_squares import Fitter, initial_pose, unproject, view_of
 from mggtalk_cli.face.model import load_face_model
+from mggtalk_cli.face.person import PersonFit
 
 _PRIMING = 6  # landmark passes on the first frame; a single one is off by .5-1 px
 _MIN_SCORE = 0.5  # below this the landmark network does not believe in a face
 # A face that moved further than this part of its crop since the last frame is looked at twice.
 _FAST_MOTION = 0.06
 _EXPRESSION_RIDGE = 8.0
-_ROUNDS = 3  # Gauss-Newton rounds from the last frame's solution
+_FIRST_ROUNDS, _ROUNDS = 8, 3  # Gauss-Newton rounds from the last frame's solution
 _SCALE_DEAD_ZONE = 0.025  # log of apparent size: smaller changes are landmark noise
 # Rotation: part of the distance to the slow rotation that is kept, and how fast that one follows
 # in seconds: jitter halves, a steady turn lags by a frame and a half. These numbers and the pose
@@ -75,12 +76,15 @@ class _Person:
 class FaceTracker:
     """Follows one face through a clip; call `update` for every frame in order."""
 
-    def __init__(self, image_size: tuple[int, int], fps: float = 25.0) -> None:
+    def __init__(
+        self, image_size: tuple[int, int], fps: float = 25.0, *, known: PersonFit | None = None
+    ) -> None:
         """Start without a face.
 
         Args:
             image_size: (width, height) of every frame in px.
             fps: frames per second, > 0.
+            known: who will be seen, from frames of this size; else the first face tells.
 
         Raises:
             InputError: size or rate is not positive.
@@ -89,6 +93,7 @@ class FaceTracker:
             raise InputError(f"cannot track frames of {image_size} px at {fps} fps")
         self._size = (int(image_size[0]), int(image_size[1]))
         self._follow = 1 - np.exp(-1 / (fps * _ROTATION_TIME_S))
+        self._known = known
         self._person: _Person | None = None
         self._points: np.ndarray | None = None
         self._last_centre: np.ndarray | None = None
@@ -170,7 +175,29 @@ class FaceTracker:
             found = find_landmarks(frame, found.points)
         return found if found.score >= _MIN_SCORE else None
 
+    def _first_of(self, known: PersonFit, found: Landmarks) -> TrackedFace:
+        """Return the first face of somebody who is known: one like those that follow."""
+        model = load_face_model()
+        fitter = Fitter(
+            model,
+            identity=known.identity,
+            expression_ridge=_EXPRESSION_RIDGE,
+            static=known.static,
+        )
+        view = view_of(found.points, self._size, known.focal_px)
+        pose = initial_pose(view, fitter.rest)
+        raw = fitter.solve(view, *pose, fitter.target, _FIRST_ROUNDS, follow_skull=True)
+        alone = fit_face(found.points, image_size=self._size)
+        self._person = _Person(
+            known.identity, known.focal_px, fitter, -float(raw[1][2]), alone.landmarks_head
+        )
+        self._coefficients, self._slow_rotation = raw[2], raw[0]
+        self._last = replace(alone.state, rotation=raw[0], translation=raw[1])
+        return self._next(found, self._person, restart=False)
+
     def _first(self, found: Landmarks) -> TrackedFace:
+        if self._known is not None:
+            return self._first_of(self._known, found)
         fit = fit_face(found.points, image_size=self._size)
         model = load_face_model()
         view = view_of(found.points, self._size, fit.focal_px)

@@ -7,7 +7,7 @@ from mggtalk_cli.core.camera import FOCAL_INTERPUPIL, Camera, viewmat_from_pose
 from mggtalk_cli.core.expression import ARKIT_INDEX
 from mggtalk_cli.core.rotation import angles_from_matrix, matrix_from_angles
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.face import fit_face, load_face_model
+from mggtalk_cli.face import fit_face, fit_faces, load_face_model
 from mggtalk_cli.face.least_squares import bounded_solve
 
 SIZE = (512, 512)
@@ -111,6 +111,56 @@ def test_bad_landmarks_are_refused():
         fit_face(np.zeros((468, 3)), image_size=SIZE)
     with pytest.raises(InputError, match="finite"):
         fit_face(np.full((478, 3), np.nan), image_size=SIZE)
+
+
+def grimaces(random, identity, count):
+    """Return the expressions of one person in several views, and their landmarks."""
+    betas, views = np.zeros((count, 52), np.float32), []
+    names = ("mouthSmile", "browOuterUp", "mouthUpperUp", "eyeBlink", "browDown")
+    shapes = [[ARKIT_INDEX[name + side] for side in ("Left", "Right")] for name in names]
+    shapes += [[ARKIT_INDEX["mouthPucker"]], [ARKIT_INDEX["jawOpen"]]]
+    for beta in betas:
+        for both in shapes:
+            beta[both] = random.uniform(0, 0.8) * (random.random() < 0.5)
+        points, _, _ = synthetic_face(beta, identity, random.uniform(-15, 15, 3))
+        views.append(points + 0.5 * random.normal(size=points.shape).astype(np.float32))
+    return betas, views
+
+
+def test_several_views_tell_the_identity_better_than_one():
+    relaxed, model = np.zeros(52, np.float32), load_face_model()
+    alone, together = [], []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        identity = random.normal(0, 0.7, 40).astype(np.float32)
+        _, views = grimaces(random, identity, 6)
+        true = model.landmarks(relaxed, identity)
+        one, all_of_them = (fit_faces(chosen, image_size=SIZE) for chosen in (views[:1], views))
+        for fit, errors in ((one, alone), (all_of_them, together)):
+            found = model.landmarks(relaxed, fit.identity)
+            errors.append(np.sqrt(((found - true) ** 2).sum(1).mean()))
+    assert np.mean(together) < 0.75 * np.mean(alone)
+    assert (np.array(together) < alone).all()
+
+
+def test_one_view_among_several_keeps_its_own_expression_and_pose():
+    random = np.random.default_rng(7)
+    identity = random.normal(0, 0.7, 40).astype(np.float32)
+    betas, views = grimaces(random, identity, 5)
+    fit = fit_faces(views, image_size=SIZE)
+    assert len(fit.states) == 5
+    assert fit.rms_px < 1.5
+    assert np.abs(fit.static).max() < 0.3
+    jaw = ARKIT_INDEX["jawOpen"]
+    found = np.array([state.beta[jaw] for state in fit.states])
+    np.testing.assert_allclose(found, betas[:, jaw], atol=0.2)
+
+
+def test_no_view_is_refused():
+    with pytest.raises(InputError, match="at least one"):
+        fit_faces([], image_size=SIZE)
+    with pytest.raises(InputError, match="478"):
+        fit_faces([np.zeros((468, 3))], image_size=SIZE)
 
 
 @pytest.mark.parametrize(("noise_px", "most"), [(0.0, 0.03), (0.5, 0.04)])
