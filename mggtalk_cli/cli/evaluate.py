@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mggtalk_cli.cli import options
+from mggtalk_cli.cli import options, reports
 from mggtalk_cli.cli.evaluate_audio import audio
 from mggtalk_cli.cli.evaluate_compare import compare
 from mggtalk_cli.cli.evaluate_reenact import FRAMES, Clips, FrameCount, reenact
@@ -48,11 +48,11 @@ Switches = Annotated[
 def noise(
     ctx: typer.Context,
     clips: Clips,
-    output: options.ReportDir = None,
+    output: reports.ReportDir = None,
     levels: Levels = None,
     seed: NoiseSeed = 0,
     frames: FrameCount = FRAMES,
-    layout: options.LayoutMode = options.Layout.plain,
+    layout: reports.LayoutMode = reports.Layout.plain,
     size: options.Size = options.SIZE,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -71,10 +71,10 @@ def noise(
 def ablation(
     ctx: typer.Context,
     clips: Clips,
-    output: options.ReportDir = None,
+    output: reports.ReportDir = None,
     switches: Switches = None,
     frames: FrameCount = FRAMES,
-    layout: options.LayoutMode = options.Layout.plain,
+    layout: reports.LayoutMode = reports.Layout.plain,
     size: options.Size = options.SIZE,
     variant: options.Variant = None,
     threads: options.Threads = None,
@@ -97,7 +97,7 @@ def ablation(
 def identity(
     ctx: typer.Context,
     photos: Photos,
-    output: options.ReportDir = None,
+    output: reports.ReportDir = None,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
     variant: options.Variant = None,
@@ -119,8 +119,8 @@ def identity(
 def views(
     ctx: typer.Context,
     photos: Photos,
-    output: options.ReportDir = None,
-    weights: options.Weights = None,
+    output: reports.ReportDir = None,
+    weights: reports.Weights = None,
     size: options.Size = options.SIZE,
     crop: options.CropMode = options.Crop.face,
     variant: options.Variant = None,

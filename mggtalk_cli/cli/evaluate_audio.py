@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mggtalk_cli.cli import options
+from mggtalk_cli.cli import options, reports
 from mggtalk_cli.cli.results import finish_report, parse_pairs
 from mggtalk_cli.errors import InputError
 
@@ -61,13 +61,13 @@ PoseMode = Annotated[
 def audio(
     ctx: typer.Context,
     sounds: Sounds,
-    output: options.ReportDir = None,
+    output: reports.ReportDir = None,
     offsets: Offsets = None,
     seconds: Seconds = SECONDS,
     own_face: OwnFace = False,
     portraits: Portraits = None,
     pose: PoseMode = Pose.free,
-    weights: options.Weights = None,
+    weights: reports.Weights = None,
     size: options.Size = options.SIZE,
     threads: options.Threads = None,
     as_json: options.Json = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mggtalk_cli.cli import options
+from mggtalk_cli.cli import options, reports
 from mggtalk_cli.cli.results import finish_report, parse_pairs
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ KeepFrames = Annotated[
 def reenact(
     ctx: typer.Context,
     clips: Clips,
-    output: options.ReportDir = None,
+    output: reports.ReportDir = None,
     cross: Cross = None,
-    methods: options.OtherMethods = None,
+    methods: reports.OtherMethods = None,
     frames: FrameCount = FRAMES,
     keep_frames: KeepFrames = False,
-    layout: options.LayoutMode = options.Layout.plain,
-    weights: options.Weights = None,
+    layout: reports.LayoutMode = reports.Layout.plain,
+    weights: reports.Weights = None,
     size: options.Size = options.SIZE,
     variant: options.Variant = None,
     threads: options.Threads = None,
