@@ -19,6 +19,7 @@ from mggtalk_cli.head.surface import (
     Refiner,
     Surface,
     build_surface,
+    inside_face,
     no_refinement,
 )
 from mggtalk_cli.head.symmetry import (
@@ -47,6 +48,7 @@ __all__ = [
     "complete_by_symmetry",
     "estimate",
     "head_view",
+    "inside_face",
     "integrate_normals",
     "no_refinement",
     "outline_band",

@@ -1,6 +1,7 @@
 """P_f of the paper: depth and normals integrated to one surface, refined, back-projected.
 
-P_c = BiNI(D, N); P_f = backproject(P_c + refine(rgb, P_c, mask)).
+P_c = BiNI(D, N); P_f = backproject(P_c + refine(rgb, P_c, mask)); inside the face, where the model
+is right, the surface stays.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ OUTER_PRIOR = 1e-2
 # Within this distance of the silhouette normals are unreliable: the prior leads, cm.
 RIM_CM = 1.0
 RIM_PRIOR = 1e-1
+# The face counts as such from this far inside its oval on, cm.
+FACE_EDGE_CM = 1.0
 # The normal integration runs a few rounds only: the prior is already near.
 MAX_ROUNDS = 8
 MIN_ROUNDS = 3
@@ -81,8 +84,13 @@ def prior_weights(view: HeadView) -> np.ndarray:
     """Return (H, W) weight of the depth prior for the normal integration."""
     rim = inner_distance(view.valid, border_is_edge=False) * view.cm_per_px
     weight = RIM_PRIOR + smoothstep(rim, 0.0, RIM_CM) * (OUTER_PRIOR - RIM_PRIOR)
-    inner = smoothstep(inner_distance(view.face, border_is_edge=False) * view.cm_per_px, 0, 1.0)
-    return weight + inner * (FACE_PRIOR - weight)
+    return weight + inside_face(view) * (FACE_PRIOR - weight)
+
+
+def inside_face(view: HeadView) -> np.ndarray:
+    """Return (H, W) 1 well inside the face, where the model is right, 0 off it."""
+    inner = inner_distance(view.face, border_is_edge=False) * view.cm_per_px
+    return np.asarray(smoothstep(inner, 0, FACE_EDGE_CM))
 
 
 def build_surface(
@@ -107,8 +115,8 @@ def build_surface(
             inner depth edges to keep (a k of 2 pleats their steep sides); 2 for estimated maps.
         prior_trust: share of the depth prior's usual weight against the normals.
         rgb: (H, W, 3) float32 0..1, asked for by learned refiners; None = black.
-        refiner: gives depth offsets on the integrated surface; see `REFINERS` and
-            `refiner.as_refiner`.
+        refiner: gives depth offsets on the integrated surface, outside the face; see `REFINERS`
+            and `refiner.as_refiner`.
 
     Raises:
         InputError: a map is not finite on the person.
@@ -137,7 +145,7 @@ def build_surface(
         torch.from_numpy(coarse).permute(2, 0, 1),
         torch.from_numpy(valid)[None].float(),
     )
-    filled = filled + offset[0].detach().numpy() * valid
+    filled = filled + offset[0].detach().numpy() * valid * (1 - inside_face(view))
     positions = np.where(valid[..., None], camera.unproject(xy, filled), 0.0)
     final = np.where(valid, filled, np.nan).astype(np.float32)
     return Surface(

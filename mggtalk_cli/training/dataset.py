@@ -202,8 +202,8 @@ def split_by_identity(
 ) -> tuple[list[Example], list[Example]]:
     """Return the examples to learn from and those of held-out people.
 
-    Who is held out depends on seed and name alone, so it stays so when others come or go. Where
-    there are two people or more, each side gets at least one, unless the share is 0.
+    Who is held out depends on seed and name alone, so it stays so when others come or go. There is
+    always somebody to learn from, and of two people or more one is held out, unless the share is 0.
 
     Args:
         examples: all of them.
@@ -218,7 +218,7 @@ def split_by_identity(
     lots = {example.note.identity: 0.0 for example in examples}
     lots = {identity: _lot(identity, seed) for identity in lots}
     held = {identity for identity, lot in lots.items() if lot < share}
-    if share > 0 and len(lots) > 1:
+    if share > 0:
         ordered = sorted(lots, key=lambda identity: (lots[identity], identity))
         held = (held or set(ordered[:1])) - set(ordered[-1:])
     train = [example for example in examples if example.note.identity not in held]

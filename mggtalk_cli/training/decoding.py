@@ -54,9 +54,16 @@ class DecoderTask:
         return terms | earlier
 
     def terms(
-        self, moment: Moment, posed: Deformed, *, finish: Finish = composited
+        self, moment: Moment, posed: Deformed, *, finish: Finish = composited, whole: bool = False
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the terms of a frame's posed points, and its coarse final frame."""
+        """Return the terms of a frame's posed points, and its coarse final frame.
+
+        Args:
+            moment: the frame.
+            posed: its points.
+            finish: makes the final frame.
+            whole: compare whole frames, not the person alone: `finish` learns, too.
+        """
         head, decoder = moment.head, self.decoder(moment.head)
         coarse = decoder.decode(posed.points, posed.visibility, head.sheet)
         dense = decoder.densify(coarse)
@@ -65,7 +72,8 @@ class DecoderTask:
             color, alpha = head.drawn(gaussians)
             images.append(finish(moment, color, alpha))
             masks.append(losses.mask_loss(alpha, moment.person))
-        compared = [self.footage.compared(i, moment.truth, moment.person) for i in images]
+        mask = None if whole else moment.person
+        compared = [self.footage.compared(image, moment.truth, mask) for image in images]
         terms = {
             **losses.mean_terms(*compared),
             "mask": torch.stack(masks).mean(),

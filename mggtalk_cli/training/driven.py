@@ -80,7 +80,7 @@ class Moment:
         """Where the analytic head's landmarks (468, 2) are seen, px."""
         head = self.head
         posed = deform.posed_landmarks(head.rig, head.source, self.state)
-        return head.camera.project(posed)[:, :2].astype(np.float32)
+        return np.asarray(head.camera.project(posed)[:, :2], np.float32)
 
     def analytic(self) -> deform.Deformed:
         """Return the analytic deformation, without gradients."""

@@ -51,7 +51,8 @@ class JointTask:
         """Return the terms of one frame, and of one synthetic head; see `Task.loss`."""
         moment = self.footage.moment(step, index)
         posed, analytic = moment.learned(self.deform.network), moment.analytic()
-        terms, image = self.decoder.terms(moment, posed, finish=self.inpaint.finished)
+        finish = self.inpaint.finished
+        terms, image = self.decoder.terms(moment, posed, finish=finish, whole=True)
         terms["flow"] = deforming.flow_term(moment, posed, analytic)
         terms |= self.footage.temporal(image, moment, self.final)
         if self.footage.recipe.opposed(step):

@@ -107,7 +107,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "refiner": {"losses": {"depth": 1.0, "normal": 0.1, "offset": 0.01}},
     "deform": {
         "rate": 1e-3,
-        "losses": {**_PICTURE, "flow": 1.0, "landmarks": 0.1, "offset": 0.01, "temporal": 0.1},
+        "losses": {**_PICTURE, "flow": 1.0, "offset": 0.01, "temporal": 0.1},
     },
     "decoder": {
         "losses": {**_PICTURE, "mask": 0.1, "offset": 0.01, "scale": 0.01, "temporal": 0.1}
@@ -122,8 +122,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "frozen": ("refiner", "deform", "encoder", "decoder", "sym_decoder", "densifier"),
         "losses": {
             **_PICTURE,
-            **{"flow": 1.0, "landmarks": 0.1, "mask": 0.1, "offset": 0.01, "scale": 0.01},
-            **{"depth": 1.0, "normal": 0.1, "temporal": 0.1, "gan": 0.02, "sync": 0.03},
+            **{"flow": 1.0, "mask": 0.1, "offset": 0.01, "scale": 0.01},
+            **{"depth": 1.0, "normal": 0.1, "temporal": 0.1, "gan": 0.02},
         },
     },
     "sync": {"rate": 1e-4, "batch": 8, "losses": {"sync": 1.0}},

@@ -20,7 +20,13 @@ from torch import Tensor, nn
 from mggtalk_cli.assembly import visible_surface, with_seen_lips
 from mggtalk_cli.core.camera import pixel_grid
 from mggtalk_cli.errors import ArtifactError, InputError
-from mggtalk_cli.head import RefinerConfig, RefinerNetwork, no_refinement, position_normals
+from mggtalk_cli.head import (
+    RefinerConfig,
+    RefinerNetwork,
+    inside_face,
+    no_refinement,
+    position_normals,
+)
 from mggtalk_cli.portrait import BuildOptions, measure_portrait
 from mggtalk_cli.training import losses
 from mggtalk_cli.training.dataset import Example
@@ -51,6 +57,7 @@ class TrueSurface(NamedTuple):
         rays: (1, 3, H, W) how a point moves per cm of depth, head frame.
         missing: (1, 1, H, W) cm of depth that the integrated surface lacks.
         known: (1, 1, H, W) 1 where that is known.
+        free: (1, 1, H, W) 1 off the face, where the surface may move; 0 well inside it.
     """
 
     rgb: Tensor
@@ -59,6 +66,7 @@ class TrueSurface(NamedTuple):
     rays: Tensor
     missing: Tensor
     known: Tensor
+    free: Tensor
 
     def exposed(self, gain: Float[Tensor, "3"]) -> TrueSurface:
         """Return it as another camera would have seen it: each colour times its gain."""
@@ -111,6 +119,7 @@ def true_surface(example: Example) -> TrueSurface:
         torch.from_numpy((ends[1] - ends[0]).astype(np.float32)).permute(2, 0, 1)[None],
         torch.from_numpy((missing * covered).astype(np.float32))[None, None],
         torch.from_numpy(covered.astype(np.float32))[None, None],
+        torch.from_numpy(1 - inside_face(view).astype(np.float32))[None, None],
     )
 
 
@@ -159,7 +168,7 @@ class RefinerTask:
     def offset(self, surface: TrueSurface) -> Float[Tensor, "1 1 h w"]:
         """Return the network's depth offset, cm."""
         found: Tensor = self.network(surface.rgb, surface.positions, surface.mask)
-        return found.float()
+        return found.float() * surface.free
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from ellipsoid_scene import ellipsoid_head, head_view_of
 from mggtalk_cli.core.camera import pixel_grid
 from mggtalk_cli.core.sheet import LINK_DOWN, LINK_RIGHT
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.head import DEPTH, REFINERS, build_surface, estimate
+from mggtalk_cli.head import DEPTH, REFINERS, build_surface, estimate, inside_face
 from mggtalk_cli.head.estimate import MEASURED_NORMALS_TRUST
 from mggtalk_cli.head.surface import surface_links
 
@@ -79,13 +79,16 @@ def test_zero_refiner_is_exact_and_keeps_gradients():
     assert positions.grad is not None
 
 
-def test_refiner_offset_moves_points_along_their_rays():
+def test_refiner_offset_moves_points_off_the_face_along_their_rays():
     head, view, _, plain = built()
     _, _, _, moved = built(refiner=lambda rgb, points, mask: mask * 1.5)
     grid = pixel_grid(*view.matte.shape)[view.valid]
     projected = head.camera.project(moved.positions[moved.valid])
     assert np.abs(projected[:, :2] - grid).max() < 1e-2
-    np.testing.assert_allclose((moved.depth - plain.depth)[plain.valid], 1.5, atol=1e-4)
+    free = 1 - inside_face(view)
+    assert free[~view.face].min() == 1
+    assert (free == 0).any()
+    np.testing.assert_allclose((moved.depth - plain.depth - 1.5 * free)[plain.valid], 0, atol=1e-4)
 
 
 def test_unknown_names_and_gaps_are_refused():

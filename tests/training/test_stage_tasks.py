@@ -199,6 +199,18 @@ def test_the_frame_alone_teaches_points_decoders_and_inpainter(clip: Example) ->
         assert learns(network), name
 
 
+def test_what_an_inpainter_does_behind_the_person_counts(clip: Example) -> None:
+    task: Any = build_task("joint", [clip], [], recipe_of("joint"))
+    with torch.no_grad():
+        before = task.loss(0, 0)["l1"]
+        plate = task.footage.moment(0, 0).head.plate
+        beside = task.footage.moment(0, 0).person == 0
+        plate.copy_(torch.where(beside, 1 - plate, plate))
+        after = task.loss(0, 0)["l1"]
+        plate.copy_(torch.where(beside, 1 - plate, plate))
+    assert after > before + 0.1
+
+
 def test_what_is_frozen_stays_when_the_adversary_joins(clip: Example, tmp_path: Path) -> None:
     recipe = recipe_of("joint", steps=2, gan_start=1)
     task: Any = build_task("joint", [clip], [], recipe)
@@ -311,7 +323,7 @@ def bumpy_surface() -> TrueSurface:
     rays = torch.stack([0.05 * x, -0.05 * y, -torch.ones_like(x)])[None]
     missing = 0.4 * torch.cos(x + 0.5 * y)[None, None] * mask
     rgb = torch.rand(1, 3, height, width, generator=generator)
-    return TrueSurface(rgb, torch.stack([x, y, z])[None], mask, rays, missing, mask)
+    return TrueSurface(rgb, torch.stack([x, y, z])[None], mask, rays, missing, mask, mask)
 
 
 def test_a_mirrored_surface_is_the_mirror_image() -> None:
