@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mggtalk_cli.cli.options import Layout
+from mggtalk_cli.cli.reports import Layout
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.datasets import LAYOUTS, find_clips
 from mggtalk_cli.evaluation.runs import check_names
