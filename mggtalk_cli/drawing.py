@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from mggtalk_cli import deform, inpaint, render, splat
 from mggtalk_cli.artifacts.reading import Artifact
+from mggtalk_cli.core.batches import stacked
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import FaceState
 from mggtalk_cli.core.rotation import matrix_from_angles
@@ -24,6 +26,10 @@ VIEW_PIVOT_CM = (0.0, 0.0, -4.0)
 # Low-pass of the projected Gaussians, px^2. The customary .3 is meant for scenes seen from afar;
 # at one Gaussian per pixel it only blurs (identity and warped photos gain 2-9 dB with .05 to .1).
 EPS2D = 0.05
+
+# Pixels of the frames that are decoded and drawn together: on CUDA those of eight at 512 x 512, for
+# fewer and larger kernels (`base` networks then hold some 3 GB); a CPU is busy with one frame.
+PIXELS_TOGETHER = {"cpu": 1, "cuda": 8 * 512 * 512}
 
 # A turntable swings this far to each side, once in this many frames.
 TURNTABLE_DEG, TURNTABLE_FRAMES = 30.0, 100
@@ -50,15 +56,19 @@ class RenderOptions:
     device: str = "auto"
 
 
-def choose_device(device: str) -> str:
+def choose_device(device: str, *, renders: bool = True) -> str:
     """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
 
+    Args:
+        device: what was asked for.
+        renders: Gaussians are to be drawn there, which takes gsplat; else only networks run.
+
     Raises:
-        BackendError: CUDA was asked for and cannot render.
+        BackendError: CUDA was asked for and does not work.
     """
     if device == "cpu":
         return "cpu"
-    works, reason = render.cuda_status(load=True)
+    works, reason = render.cuda_status(load=True) if renders else render.cuda_device()
     if device == "cuda" and not works:
         raise BackendError(f"--device cuda: {reason}; use --device cpu")
     return "cuda" if works else "cpu"
@@ -67,6 +77,16 @@ def choose_device(device: str) -> str:
 def cuda_status() -> tuple[bool, str]:
     """Return whether "auto" renders with CUDA, and one line with what or why not."""
     return render.cuda_status()
+
+
+def frames_together(camera: Camera, device: str, frame_count: int | None) -> int:
+    """Return how many frames are drawn together; where nobody knows how many come, each at once.
+
+    Those may come in live, and the first would wait for the others.
+    """
+    if frame_count is None:
+        return 1
+    return max(1, PIXELS_TOGETHER[device] // (camera.width * camera.height))
 
 
 def view_matrix(
@@ -90,29 +110,42 @@ def view_matrix(
     return view.astype(np.float32)
 
 
+def view_matrices(camera: Camera, options: RenderOptions) -> Iterator[np.ndarray]:
+    """Yield the (4, 4) view of each frame, without end."""
+    return (view_matrix(camera, options, index) for index in count())
+
+
 def rasterize(
     gaussians: splat.Gaussians, camera: Camera, view: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return premultiplied colour (H, W, 3) and alpha (H, W, 1)."""
+    """Return premultiplied colour (H, W, 3) and alpha (H, W, 1).
+
+    Args:
+        gaussians: of one frame, or of several: then views and pictures have a leading axis, too.
+        camera: its lens and picture.
+        view: (4, 4) view matrix.
+    """
     device, thickness = gaussians.means.device, gaussians.thickness_cm
     if isinstance(thickness, torch.Tensor):
         shapes: dict[str, Any] = {"covars": gaussians.covariances()}
     else:
         shapes = {"tangents": gaussians.tangents, "tangent_eps": thickness**2}
+    views = torch.from_numpy(view).to(device).unsqueeze(-3)
+    lens = torch.from_numpy(camera.intrinsics).to(device)
     color, alpha, _ = render.rasterization(
         gaussians.means,
         None,
         None,
         gaussians.opacities,
         seen_colors(gaussians, view),
-        torch.from_numpy(view)[None].to(device),
-        torch.from_numpy(camera.intrinsics)[None].to(device),
+        views,
+        lens.expand(*views.shape[:-2], 3, 3),
         camera.width,
         camera.height,
         **shapes,
         eps2d=EPS2D,
     )
-    return color[0], alpha[0]
+    return color.squeeze(-4), alpha.squeeze(-4)
 
 
 def seen_colors(gaussians: splat.Gaussians, view: np.ndarray) -> torch.Tensor:
@@ -124,10 +157,19 @@ def seen_colors(gaussians: splat.Gaussians, view: np.ndarray) -> torch.Tensor:
 
 def directed(harmonics: torch.Tensor, means: torch.Tensor, view: np.ndarray) -> torch.Tensor:
     """Return (n, 3) what harmonics of degree 1 (n, 3 terms, 3) add to colours seen from a view."""
-    position = torch.from_numpy(-view[:3, :3].T @ view[:3, 3]).to(means)
-    directions = torch.nn.functional.normalize(means - position, dim=-1)
+    positions = [-each[:3, :3].T @ each[:3, 3] for each in view.reshape(-1, 4, 4)]
+    camera = torch.from_numpy(np.array(positions)).to(means).reshape(*view.shape[:-2], 1, 3)
+    directions = torch.nn.functional.normalize(means - camera, dim=-1)
     basis = torch.stack(sh_linear(*directions.unbind(-1))[1:], -1)
-    return (basis[:, None] @ harmonics)[:, 0]
+    return (basis[..., None, :] @ harmonics).squeeze(-2)
+
+
+def side_by_side(frames: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+    """Return what is decoded of several frames of points, with a leading axis."""
+    return {
+        name: stacked([torch.from_numpy(frame[name]) for frame in frames])
+        for name in ("points", "gate")
+    }
 
 
 def to_rgba(color: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:

@@ -4,11 +4,12 @@
     video | audio --drive--> Drive                     animate = all of it, streaming
 
 Sequences are lazy: `deform`, `render` and `inpaint` pull one frame at a time from the stage before
-them, so memory does not grow with their length and the first frame is out at once. This module
-only passes things on: `heads.py`, `portrait.py`, `sheets.py` and `assembly.py` put the steps of
-building in order, `driver.py`, `takes.py` and `tracking.py` those of driving, `drawing.py` those
-of rendering; `plys.py` writes and draws 3DGS files, `tensors.py` unpacks artifacts, `variants.py`
-has analytic and learned stages behind one call each.
+them (on CUDA `render` pulls a few, to draw them together), so memory does not grow with their
+length and the first frame is out at once. This module only passes things on: `heads.py`,
+`portrait.py`, `sheets.py` and `assembly.py` put the steps of building in order, `driver.py`,
+`takes.py` and `tracking.py` those of driving, `drawing.py` those of rendering; `plys.py` writes and
+draws 3DGS files, `tensors.py` unpacks artifacts, `variants.py` has analytic and learned stages
+behind one call each.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from mggtalk_cli import __version__
 from mggtalk_cli import deform as deforming
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact
+from mggtalk_cli.core.batches import chunked
 from mggtalk_cli.core.camera import Camera
 from mggtalk_cli.core.expression import LANDMARK_COUNT, FaceState
 from mggtalk_cli.core.image import crop_square, read_photo
@@ -32,12 +34,14 @@ from mggtalk_cli.drawing import (
     TURNTABLE_FRAMES,
     RenderOptions,
     choose_device,
+    frames_together,
     point_frame,
     point_frames,
     rasterize,
     seen_face,
+    side_by_side,
     to_rgba,
-    view_matrix,
+    view_matrices,
 )
 from mggtalk_cli.driver import Drive, audio_meta, drive_motion, motion_artifact, through_lens
 from mggtalk_cli.errors import InputError
@@ -225,20 +229,25 @@ def render(
     camera = camera_of(points)
     device = choose_device(options.device)
     decoded = variants.gaussians_of(points, device, densify=options.densify)
-
-    def frames() -> Iterator[dict[str, np.ndarray]]:
-        for index, frame in enumerate(point_frames(points, options)):
-            view = view_matrix(camera, options, index)
-            rgba = to_rgba(*rasterize(decoded(frame), camera, view))
-            sound = {"audio": frame["audio"]} if "audio" in frame else {}
-            yield {"rgba": rgba, "view": view, **sound, **seen_face(frame, camera, view)}
-
     at_rest = points.kind == "head"
     count = points.meta.get("frame_count")
+    if at_rest:
+        count = TURNTABLE_FRAMES if options.turntable else 1
+
+    def frames() -> Iterator[dict[str, np.ndarray]]:
+        seen = zip(point_frames(points, options), view_matrices(camera, options), strict=False)
+        for several in chunked(seen, frames_together(camera, device, count)):
+            posed, views = zip(*several, strict=True)
+            colors, alphas = rasterize(decoded(side_by_side(posed)), camera, np.stack(views))
+            for number, (frame, view) in enumerate(several):
+                rgba = to_rgba(colors[number], alphas[number])
+                sound = {"audio": frame["audio"]} if "audio" in frame else {}
+                yield {"rgba": rgba, "view": view, **sound, **seen_face(frame, camera, view)}
+
     meta = {
         **{key: points.meta[key] for key in SHARED_META if key in points.meta},
         "fps": 25.0 if at_rest else points.meta["fps"],
-        "frame_count": (TURNTABLE_FRAMES if options.turntable else 1) if at_rest else count,
+        "frame_count": count,
         "audio": None if at_rest else points.meta["audio"],
         "created_by": f"mggtalk {__version__}",
     }
@@ -250,7 +259,11 @@ def render(
 
 
 def inpaint(
-    frames: Artifact, *, background: str | None = None, variants: Variants = ANALYTIC
+    frames: Artifact,
+    *,
+    background: str | None = None,
+    device: str = RenderOptions.device,
+    variants: Variants = ANALYTIC,
 ) -> Video:
     """Return the finished video: head and torso over the background, lazily.
 
@@ -258,12 +271,14 @@ def inpaint(
         frames: a frames artifact.
         background: None for the photo's own, "transparent", a colour (name or #rrggbb), or the
             path of a picture.
+        device: "auto", "cpu" or "cuda", where networks run.
         variants: its inpainter and its mouth and eye patches are used.
     """
     camera, audio = camera_of(frames), frames.meta["audio"]
     transparent = background == "transparent"
     plate = None if transparent else background_plate(frames, background)
-    finish = variants.finisher(frames, plate, own_plate=background is None)
+    where = choose_device(device, renders=False)
+    finish = variants.finisher(frames, plate, where, own_plate=background is None)
 
     def finished() -> Iterator[VideoFrame]:
         for frame in frames.frames():
@@ -315,9 +330,7 @@ def animate(
     variants: Variants = ANALYTIC,
 ) -> Video:
     """Return the finished video of a head and a driver, streaming through every stage."""
+    options = options or RenderOptions()
     points = deform(head, driver, absolute=absolute, controls=controls, variants=variants)
     frames = render(points, options, variants=variants)
-    finishing = variants
-    if variants.inpaint or variants.patches:
-        finishing = variants.on(choose_device((options or RenderOptions()).device))
-    return inpaint(frames, background=background, variants=finishing)
+    return inpaint(frames, background=background, device=options.device, variants=variants)

@@ -27,6 +27,7 @@ from mggtalk_cli import splat
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.core.checkpoint import Checkpoint, read_checkpoint, restore
 from mggtalk_cli.core.expression import FaceState
+from mggtalk_cli.core.precision import HALF_ON, halve
 from mggtalk_cli.errors import ArtifactError, InputError, WeightsError
 from mggtalk_cli.head.refiner import RefinerConfig, RefinerNetwork, as_refiner
 from mggtalk_cli.tensors import gaussian_sheet, named_grids, photo_landmarks
@@ -47,9 +48,6 @@ STAGES = {
 SHIPPED: dict[str, tuple[str, str]] = {}
 
 ANALYTIC_NAME, LEARNED_NAME = "analytic", "learned"
-
-# The sheets that a learned decoder knows: the photo's own pixels, and their mirror image.
-FRONT, MIRROR = "front", "mirror"
 
 PACKAGE = Path(__file__).parent
 
@@ -113,8 +111,8 @@ class Variants:
 
     def gaussians_of(
         self, artifact: Artifact, device: str = "cpu", *, densify: bool = False
-    ) -> Callable[[Frame], splat.Gaussians]:
-        """Return what makes Gaussians of a frame of points.
+    ) -> Callable[[Mapping[str, Any]], splat.Gaussians]:
+        """Return what makes Gaussians of a frame of points, or of several side by side.
 
         Args:
             artifact: the head, or its points.
@@ -126,8 +124,8 @@ class Variants:
         """
         sheet, decoder = gaussian_sheet(artifact, device), self._decoder(artifact, device)
 
-        def decoded(frame: Frame) -> splat.Gaussians:
-            points, gate = (torch.from_numpy(frame[n]).to(device) for n in ("points", "gate"))
+        def decoded(frame: Mapping[str, Any]) -> splat.Gaussians:
+            points, gate = (torch.as_tensor(frame[n]).to(device) for n in ("points", "gate"))
             if decoder is None:
                 gaussians = splat.decode_analytic(points, gate, sheet)
                 return splat.densify_gaussians(gaussians) if densify else gaussians
@@ -138,13 +136,19 @@ class Variants:
         return decoded
 
     def finisher(
-        self, frames: Artifact, plate: np.ndarray | None, *, own_plate: bool = True
+        self,
+        frames: Artifact,
+        plate: np.ndarray | None,
+        device: str = "cpu",
+        *,
+        own_plate: bool = True,
     ) -> Callable[[Frame], np.ndarray]:
         """Return what makes the final picture (H, W, 3 or 4) uint8 of a rendered frame.
 
         Args:
             frames: a frames artifact (or the head), for its header arrays.
             plate: (H, W, 3) uint8 behind the person; None leaves the frame transparent.
+            device: where networks run.
             own_plate: the plate is the photo's.
 
         Raises:
@@ -153,9 +157,9 @@ class Variants:
         join: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
         if self.inpaint is not None:
             join = inpainting.learned_inpainter(
-                self.inpaint, frames.arrays["matte"] if own_plate else None
+                _on(self.inpaint, device), frames.arrays["matte"] if own_plate else None
             )
-        touch = self._touch(frames)
+        touch = self._touch(frames, device)
 
         def finished(frame: Frame) -> np.ndarray:
             image = frame["rgba"]
@@ -166,17 +170,6 @@ class Variants:
             return touch(image, frame.get("landmarks"), frame.get("beta"))
 
         return finished
-
-    def on(self, device: str) -> Variants:
-        """Return the same with the networks of the final picture on a device."""
-        if device == "cpu":
-            return self
-        patches = self.patches or {}
-        return replace(
-            self,
-            inpaint=None if self.inpaint is None else _on(self.inpaint, device),
-            patches={name: _on(network, device) for name, network in patches.items()} or None,
-        )
 
     def _decoder(self, artifact: Artifact, device: str) -> splat.LearnedDecoder | None:
         """Return the learned decoder of a head, None where the analytic one is to be used."""
@@ -194,13 +187,14 @@ class Variants:
             networks: Any = splat.DecoderNetworks(**parts)  # type: ignore[arg-type]
             return splat.LearnedDecoder.of(networks, photo, front, mirror)
 
-    def _touch(self, frames: Artifact) -> Callable[..., np.ndarray] | None:
+    def _touch(self, frames: Artifact, device: str) -> Callable[..., np.ndarray] | None:
         if self.patches is None:
             return None
         seen = photo_landmarks(frames)
+        networks = {name: _on(network, device) for name, network in self.patches.items()}
         try:
             return inpainting.learned_patches(
-                self.patches, frames.arrays["image"], seen.get("photo_landmarks")
+                networks, frames.arrays["image"], seen.get("photo_landmarks")
             )
         except ArtifactError as error:
             self._fall_back("mouth", error)
@@ -221,19 +215,24 @@ def _decoder_grids(
 ) -> tuple[splat.SheetGrid, splat.SheetGrid | None]:
     """Return the grids of the front sheet and, where there is one, of its mirror image."""
     grids, size = named_grids(artifact, device), artifact.arrays["image"].shape[:2]
-    known = {name: grids[name] for name in (FRONT, MIRROR) if name in grids}
-    if FRONT not in known or any(tuple(grid.valid.shape) != size for grid in known.values()):
+    known = {name: grids[name] for name in (splat.FRONT, splat.MIRROR) if name in grids}
+    if splat.FRONT not in known or any(tuple(grid.valid.shape) != size for grid in known.values()):
         raise ArtifactError(
             f"{artifact.kind} without a front sheet of the photo's size, which the decoder needs: "
             "build the head again"
         )
-    return known[FRONT], known.get(MIRROR)
+    return known[splat.FRONT], known.get(splat.MIRROR)
 
 
 def _on(network: Module, device: str) -> Module:
-    """Return a network on a device: itself, or a copy."""
-    here = next(network.parameters()).device
-    return network if here == torch.device(device) else copy.deepcopy(network).to(device)
+    """Return a network on a device: itself, or a copy, of half precision where that is the rule."""
+    half = HALF_ON.get(device)
+    if half is None and next(network.parameters()).device == torch.device(device):
+        return network
+    moved = copy.deepcopy(network).to(device)
+    if half is not None:
+        halve(moved, half)
+    return moved
 
 
 # ---------------------------------------------------------------- choosing

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 COUNT = 4
 WAIT_S = 60.0
+# CUDA draws several frames of a known number at once: see test_frames_together.
+ON_CPU = pipeline.RenderOptions(device="cpu")
 
 
 @dataclass
@@ -52,7 +54,7 @@ def talking(index: int) -> FaceState:
 def test_nothing_is_pulled_before_the_first_frame_is_wanted(example_head: Artifact) -> None:
     actor = Actor()
     actor.may_go_on.set()
-    video = pipeline.animate(example_head, actor.drive())
+    video = pipeline.animate(example_head, actor.drive(), options=ON_CPU)
     assert actor.pulled == 0
     assert video.frame_count == COUNT
     assert video.audio_rate is None
@@ -69,7 +71,7 @@ def test_each_stage_pulls_one_at_a_time(example_head: Artifact, stage: str) -> N
     actor.may_go_on.set()
     artifact = pipeline.deform(example_head, actor.drive())
     if stage != "deform":
-        artifact = pipeline.render(artifact)
+        artifact = pipeline.render(artifact, ON_CPU)
     frames: Iterator = artifact.frames()
     if stage == "inpaint":
         frames = pipeline.inpaint(artifact).frames
@@ -91,7 +93,7 @@ def test_first_frame_leaves_two_pipes_before_the_second_is_driven(example_head: 
 
     def render() -> None:
         with os.fdopen(first_read, "rb") as source, os.fdopen(second_write, "wb") as stream:
-            save(pipeline.render(open_artifact(source, "points")), stream)
+            save(pipeline.render(open_artifact(source, "points"), ON_CPU), stream)
 
     threads = [threading.Thread(target=work, daemon=True) for work in (deform, render)]
     for thread in threads:
@@ -116,7 +118,7 @@ def test_frames_are_not_kept(example_head: Artifact) -> None:
 
     actor = Actor()
     actor.may_go_on.set()
-    frames = pipeline.render(pipeline.deform(example_head, actor.drive())).frames()
+    frames = pipeline.render(pipeline.deform(example_head, actor.drive()), ON_CPU).frames()
     held = []
     for frame in frames:
         held.append(weakref.ref(frame["rgba"]))

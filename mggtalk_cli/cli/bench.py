@@ -56,6 +56,7 @@ def pipeline(
     video: options.Video = None,
     size: options.Size = options.SIZE,
     rounds: Rounds = ROUNDS,
+    device: options.DeviceMode = options.Device.auto,
     variant: options.Variant = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -73,6 +74,7 @@ def pipeline(
         video=video,
         size=size,
         rounds=rounds,
+        device=device.value,
         variants=choose_variants(variant),
         progress=ctx.obj.track_items,
     )
@@ -80,6 +82,7 @@ def pipeline(
         plain = _plain(found)
         for row, run in zip(plain["runs"], found.runs, strict=True):
             row["per_second"] = run.per_second
+            row["finished_per_second"] = run.finished_per_second
         typer.echo(json.dumps(plain, indent=2))
     else:
         _print_pipeline(found)
@@ -161,6 +164,7 @@ def _print_pipeline(found: Bench) -> None:
     console = _console()
     console.print(
         f"{_about(found.version, found.machine)}\n"
+        f"animated on: {found.device}\n"
         f"{found.photo}, {found.size} px, {found.points} points; medians of {found.rounds}"
         f" rounds, {found.frames} frames each",
         markup=False,
@@ -174,6 +178,8 @@ def _print_pipeline(found: Bench) -> None:
 
 def _stages(run: Run) -> Any:
     title = f"{run.name}: {run.per_second:.2f} {run.unit}s/s"
+    if run.unit == "frame":
+        title += f"\n{run.finished_per_second:.2f} frames/s without start and encode"
     table = _table(title, ["stage"], [f"ms/{run.unit}", "least", "most", "share"])
     rows = [*run.stages.items(), ("total", run.total)]
     for name, timing in rows:

@@ -12,6 +12,7 @@ def inpaint(
     frames: options.Frames,
     output: options.FilmOut,
     background: options.Background = None,
+    device: options.DeviceMode = options.Device.auto,
     variant: options.Variant = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
@@ -28,5 +29,7 @@ def inpaint(
 
     variants = pipeline.choose_variants(variant, stages=("inpaint", "mouth"))
     rendered = files.read_artifact(frames, "frames")
-    video = pipeline.inpaint(rendered, background=background, variants=variants)
+    video = pipeline.inpaint(
+        rendered, background=background, device=device.value, variants=variants
+    )
     files.write_film(ctx.obj, video, output, overwrite=overwrite)

@@ -30,7 +30,7 @@ class Crop(str, Enum):
 
 
 class Device(str, Enum):
-    """Where Gaussians are rendered."""
+    """Where Gaussians are rendered and networks run."""
 
     auto = "auto"
     cpu = "cpu"
@@ -276,7 +276,7 @@ Densify = Annotated[
 ]
 DeviceMode = Annotated[
     Device,
-    typer.Option(help="Where to render; auto takes CUDA if it works.", rich_help_panel=_VIEW),
+    typer.Option(help="Where to compute; auto takes CUDA if it works.", rich_help_panel=_VIEW),
 ]
 Background = Annotated[
     str | None,

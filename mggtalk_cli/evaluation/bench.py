@@ -3,7 +3,8 @@
 The real pipeline is run, not a copy of it: while a round runs, each stage function is replaced by
 one that also books its time, so the split cannot drift from what users get. Builds and animations
 take turns, so that a busy neighbour slows all of them alike. The first round loads models and
-compiled kernels; it is reported apart from the others.
+compiled kernels; it is reported apart from the others. CUDA works while Python goes on, so there
+every stage waits for its own kernels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,10 @@ from mggtalk_cli import __version__, deform, face, head, inpaint, pipeline, rend
 from mggtalk_cli.artifacts import Artifact
 from mggtalk_cli.core.encode import frame_writer
 from mggtalk_cli.core.image import read_photo
+from mggtalk_cli.drawing import choose_device
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.machine import Machine, describe_machine, load_average
+from mggtalk_cli.evaluation.stopwatch import RENDER_STAGES, Stopwatch, Times
 from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait, write_voice
 
 # Frames animated in each round: enough that the encoder's look-ahead is filled.
@@ -53,11 +56,8 @@ FRAME_STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
 }
 # Stage -> the method of `Variants` that makes its function, analytic or learned, of a head.
 MADE_STAGES = {"deform": "deformer", "decode": "gaussians_of", "finish": "finisher"}
-# What the renderer reports of itself.
-RENDER_STAGES = ("project", "sort", "bin", "blend")
-REST = "rest"
-
-Times = dict[str, float]
+# What is done once per head, and after the frames are finished.
+START, ENCODE, REST = "start", "encode", "rest"
 
 
 class Timing(NamedTuple):
@@ -91,16 +91,24 @@ class Run:
         """Units a second, by the median."""
         return 1e3 / max(self.total.median, 1e-9)
 
+    @property
+    def finished_per_second(self) -> float:
+        """The same from driver to finished frames: without what is done once, and the encoder."""
+        aside = (self.stages[name].median for name in (START, ENCODE) if name in self.stages)
+        return 1e3 / max(self.total.median - sum(aside), 1e-9)
+
 
 @dataclass(frozen=True)
 class Bench:
     """The whole measurement; `points` is the number of Gaussians of the head.
 
-    `variants` says of every stage whether it was analytic, or which weights it had.
+    `device` says what rendered and ran networks, `variants` of every stage whether it was analytic,
+    or which weights it had.
     """
 
     version: str
     machine: Machine
+    device: str
     photo: str
     size: int
     rounds: int
@@ -108,62 +116,6 @@ class Bench:
     points: int
     variants: dict[str, str]
     runs: list[Run]
-
-
-class Stopwatch:
-    """Adds up seconds per stage; a stage called by another one counts for the outer one only."""
-
-    def __init__(self) -> None:
-        self.seconds: Times = {}
-        self._running = False
-
-    def add(self, stage: str, seconds: float) -> None:
-        """Book seconds under `stage`."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, timed."""
-
-        @wraps(function)
-        def run(*arguments: Any, **options: Any) -> Any:
-            if self._running:
-                return function(*arguments, **options)
-            self._running, begin = True, time.perf_counter()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self._running = False
-                self.add(stage, time.perf_counter() - begin)
-
-        return run
-
-    def pulled(self, stage: str, items: Iterator[Any]) -> Iterator[Any]:
-        """Yield the items, timing how long each takes to come."""
-        pull = self.timed(stage, partial(next, items, None))
-        while (item := pull()) is not None:
-            yield item
-
-    def making(self, stage: str, make: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function that makes another one; making and what is made are timed."""
-
-        @wraps(make)
-        def run(*arguments: Any, **options: Any) -> Any:
-            return self.timed(stage, self.timed(stage, make)(*arguments, **options))
-
-        return run
-
-    def rendering(self, rasterization: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the renderer, its own account of its stages booked."""
-
-        @wraps(rasterization)
-        def run(*arguments: Any, **options: Any) -> Any:
-            result = rasterization(*arguments, **options)
-            if not self._running:
-                for stage, spent in result[2].get("milliseconds", {}).items():
-                    self.add(stage, spent / 1e3)
-            return result
-
-        return run
 
 
 @contextmanager
@@ -192,6 +144,7 @@ def bench(
     size: int = 512,
     rounds: int = 5,
     frames: int = FRAMES,
+    device: str = pipeline.RenderOptions.device,
     variants: pipeline.Variants = pipeline.ANALYTIC,
     progress: Callable[[Iterator[int], int], Iterator[int]] | None = None,
 ) -> Bench:
@@ -204,14 +157,17 @@ def bench(
         size: working size, px.
         rounds: measured rounds, after one that is not counted.
         frames: frames animated in each round.
+        device: "auto", "cpu" or "cuda", where heads are animated; they are built on the CPU.
         variants: analytic or learned stages.
         progress: wraps the loop over rounds (items, count) to show how far it is.
 
     Raises:
         InputError: no rounds or frames, or see `pipeline`.
+        BackendError: CUDA was asked for and does not work.
     """
     if rounds < 1 or frames < 1:
         raise InputError(f"{rounds} rounds of {frames} frames measure nothing: use at least one")
+    device = choose_device(device)
     picture = draw_portrait() if photo is None else read_photo(photo)
     before = load_average()
     built: list[Artifact] = []
@@ -220,22 +176,18 @@ def bench(
             audio = str(Path(folder) / "voice.wav")
             write_voice(Path(audio), 0.2 + frames / 25)
         film = Path(folder) / "film.mp4"
+        animated = partial(_animate, built, film=film, device=device, variants=variants)
         works: dict[str, Callable[[], Times]] = {
             "build-head": lambda: _build(picture, size, built, variants),
-            "animate (audio)": lambda: _animate(built[-1], audio, film, frames, "speech", variants),
+            "animate (audio)": lambda: animated(Source(audio, "speech", frames)),
         }
         if video is not None:
-            works["animate (video)"] = lambda: _animate(
-                built[-1], video, film, frames, "track", variants
-            )
-        seen: dict[str, list[Times]] = {name: [] for name in works}
-        numbers: Iterator[int] = iter(range(rounds + 1))
-        for _ in numbers if progress is None else progress(numbers, rounds + 1):
-            for name, work in works.items():
-                seen[name].append(work())
+            works["animate (video)"] = lambda: animated(Source(video, "track", frames))
+        seen = _taking_turns(works, rounds, progress)
     return Bench(
         version=__version__,
         machine=describe_machine(before),
+        device=device if device == "cpu" else render.cuda_status()[1],
         photo="made-up face" if photo is None else Path(photo).name,
         size=size,
         rounds=rounds,
@@ -244,6 +196,20 @@ def bench(
         variants=variants.settings,
         runs=[_run(name, times) for name, times in seen.items()],
     )
+
+
+def _taking_turns(
+    works: dict[str, Callable[[], Times]],
+    rounds: int,
+    progress: Callable[[Iterator[int], int], Iterator[int]] | None,
+) -> dict[str, list[Times]]:
+    """Return what each work took in every round, the one to warm up first."""
+    seen: dict[str, list[Times]] = {name: [] for name in works}
+    numbers: Iterator[int] = iter(range(rounds + 1))
+    for _ in numbers if progress is None else progress(numbers, rounds + 1):
+        for name, work in works.items():
+            seen[name].append(work())
+    return seen
 
 
 def _build(
@@ -258,23 +224,29 @@ def _build(
     return _booked(watch, BUILD_STAGES, time.perf_counter() - begin, 1)
 
 
+class Source(NamedTuple):
+    """What drives a head: a file, the stage that reads it, and how many frames are taken."""
+
+    path: str
+    stage: str
+    frames: int
+
+
 def _animate(
-    artifact: Artifact,
-    source: str,
-    film: Path,
-    frames: int,
-    driving: str,
-    variants: pipeline.Variants,
+    built: list[Artifact], source: Source, *, film: Path, device: str, variants: pipeline.Variants
 ) -> Times:
-    """Animate a head into a film; return milliseconds per stage and frame, in their order."""
-    watch = Stopwatch()
+    """Animate the head built last into a film; return milliseconds per stage and frame."""
+    watch, options = Stopwatch(device), pipeline.RenderOptions(device=device)
     begin = time.perf_counter()
     with watched(watch, FRAME_STAGES):
-        driver = watch.timed(driving, pipeline.drive)(source)
-        moments = watch.pulled(driving, itertools.islice(driver.moments, frames))
+        driver = watch.timed(source.stage, pipeline.drive)(source.path)
+        moments = watch.pulled(source.stage, itertools.islice(driver.moments, source.frames))
         driver = replace(driver, moments=moments)
-        count = _encode(watch, pipeline.animate(artifact, driver, variants=variants), film)
-    order = (driving, "deform", "decode", *RENDER_STAGES, "to rgba", "finish", "encode")
+        start = watch.timed(START, pipeline.animate)
+        talk = start(built[-1], driver, options=options, variants=variants)
+        count = _encode(watch, talk, film)
+    drawing = (*RENDER_STAGES[device], "to rgba", "finish", ENCODE)
+    order = (START, source.stage, "deform", "decode", *drawing)
     return _booked(watch, order, time.perf_counter() - begin, count)
 
 
@@ -284,12 +256,12 @@ def _encode(watch: Stopwatch, talk: pipeline.Video, film: Path) -> int:
         film, talk.width, talk.height, talk.fps,
         audio_rate=talk.audio_rate, audio_channels=talk.audio_channels or 1, overwrite=True,
     ) as writer:  # fmt: skip
-        watch.add("encode", time.perf_counter() - begin)
-        write = watch.timed("encode", writer.write)
+        watch.add(ENCODE, time.perf_counter() - begin)
+        write = watch.timed(ENCODE, writer.write)
         for frame in talk.frames:
             write(frame.image, frame.audio)
         begin = time.perf_counter()
-    watch.add("encode", time.perf_counter() - begin)
+    watch.add(ENCODE, time.perf_counter() - begin)
     return writer.frames
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from mggtalk_cli.core.batches import stacked
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.render.inputs import RASTERIZE_MODES, RENDER_MODES, RasterInputs, check
 
@@ -51,6 +52,9 @@ def rasterization(
 ) -> tuple[Tensor, Tensor, dict]:
     """Return images of N Gaussians seen by C cameras.
 
+    Several scenes of equal size are drawn at once by tensors with a leading axis (B, ...), all of
+    them; so are the images. On CUDA that is one call of gsplat, elsewhere one scene after another.
+
     Args:
         means: (N, 3) centres in the world.
         quats: (N, 4) wxyz rotations, normalised here (zero norm = identity), or None.
@@ -79,7 +83,7 @@ def rasterization(
 
     Returns:
         colors (C, H, W, D, and 1 more with depth), alphas (C, H, W, 1) and a dict of figures
-        whose "backend" says what rendered.
+        whose "backend" says what rendered; of a batch drawn scene by scene, "scenes" has theirs.
 
     Raises:
         InputError: a shape, type or option does not fit.
@@ -94,7 +98,17 @@ def rasterization(
             rasterize_mode=rasterize_mode,
         )
     )  # fmt: skip
-    return _load(choose_backend(means) if backend == "auto" else backend)(inputs)
+    name = choose_backend(means) if backend == "auto" else backend
+    draw = _load(name)
+    # gsplat takes a batch as it is, but not without Gaussians
+    whole = means.ndim == 2 or (name == "cuda" and means.shape[-2] > 0)
+    return draw(inputs) if whole else _one_by_one(draw, inputs)
+
+
+def _one_by_one(draw: Backend, batch: RasterInputs) -> tuple[Tensor, Tensor, dict]:
+    colors, alphas, figures = zip(*(draw(scene) for scene in batch.scenes()), strict=True)
+    meta = {"backend": figures[0]["backend"], "scenes": list(figures)}
+    return stacked(colors), stacked(alphas), meta
 
 
 def choose_backend(means: Tensor) -> str:
@@ -102,6 +116,13 @@ def choose_backend(means: Tensor) -> str:
     if not means.is_cuda:
         return "cpu"
     return "cuda" if cuda_status(load=True)[0] else "cpu"
+
+
+def cuda_device() -> tuple[bool, str]:
+    """Return whether networks can run on CUDA, and the device's name or why not."""
+    from mggtalk_cli.render import cuda
+
+    return cuda.cuda_device()
 
 
 def _load(name: str) -> Backend:
@@ -127,6 +148,7 @@ __all__ = [
     "RASTERIZE_MODES",
     "RENDER_MODES",
     "choose_backend",
+    "cuda_device",
     "cuda_status",
     "rasterization",
 ]

@@ -24,6 +24,12 @@ from mggtalk_cli.render import reference
 from mggtalk_cli.render.inputs import ZERO_NORM2, RasterInputs
 
 
+def cuda_device() -> tuple[bool, str]:
+    """Return whether torch has a CUDA device, and its name or why not."""
+    reason = _no_device()
+    return (True, torch.cuda.get_device_name()) if reason is None else (False, reason)
+
+
 @functools.cache
 def cuda_status(*, load: bool = False) -> tuple[bool, str]:
     """Return whether gsplat can render here, and one line that says with what or why not.
@@ -92,6 +98,8 @@ def _load_failure() -> str | None:
 def rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
     """Return gsplat's colors (C, H, W, D), alphas (C, H, W, 1) and meta of checked inputs.
 
+    A batch of scenes has a leading axis here, too.
+
     Raises:
         BackendError: CUDA, gsplat or nvcc is missing, the inputs are not float32 on a GPU, or the
             intrinsics need gradients.
@@ -117,7 +125,10 @@ def rasterize(inputs: RasterInputs) -> tuple[Tensor, Tensor, dict]:
 
 
 def gsplat_arguments(inputs: RasterInputs) -> dict:
-    """Return the same as gsplat's keyword arguments; tangents become covariances."""
+    """Return the same as gsplat's keyword arguments; tangents become covariances.
+
+    Batches go as they are: gsplat takes leading axes (since 1.5.3), covariances' too.
+    """
     same = (
         *("means", "opacities", "colors", "viewmats", "Ks", "width", "height", "near_plane"),
         *("far_plane", "eps2d", "sh_degree", "backgrounds", "render_mode", "rasterize_mode"),

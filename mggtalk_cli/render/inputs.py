@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ ZERO_NORM2 = 1e-24
 class RasterInputs:
     """One call of `rasterization`, checked: N Gaussians, C cameras, D colour channels.
 
-    Exactly one of (`quats` and `scales`), `covars`, `tangents` is given. See `rasterization`.
+    Exactly one of (`quats` and `scales`), `covars`, `tangents` is given. See `rasterization`. A
+    batch of scenes has a leading axis in every tensor; back ends but cuda get its `scenes`.
     """
 
     means: Tensor
@@ -59,6 +60,14 @@ class RasterInputs:
         """Return the tensors that are given, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
+    def scenes(self) -> list[RasterInputs]:
+        """Return the scenes of a batch, each alone."""
+        given = self.tensors()
+        return [
+            replace(self, **{name: tensor[scene] for name, tensor in given.items()})
+            for scene in range(len(self.means))
+        ]
+
     def camera_colors(self, camera: int) -> Tensor:
         """Return the colours or harmonics (N, ...) that camera number `camera` sees."""
         per_camera = self.colors.ndim == (3 if self.sh_degree is None else 4)
@@ -73,18 +82,18 @@ class RasterInputs:
         return full
 
     def world_covariances(self) -> Tensor:
-        """Return Sigma (N, 3, 3) in world units squared, whatever the Gaussians are given as."""
+        """Return Sigma (..., N, 3, 3) in world units squared, however the Gaussians are given."""
         if self.covars is not None:
             return self.covars
         if self.tangents is not None:
             eye = torch.eye(3, dtype=self.means.dtype, device=self.means.device)
             return self.tangents.mT @ self.tangents + self.tangent_eps * eye
-        axes = rotations(self.quats) * self.scales[:, None, :]
+        axes = rotations(self.quats) * self.scales[..., None, :]
         return axes @ axes.mT
 
 
 def rotations(quats: Tensor) -> Tensor:
-    """Return (N, 3, 3) rotations of (N, 4) quaternions wxyz; one of zero norm is the identity."""
+    """Return (..., 3, 3) rotations of (..., 4) quaternions wxyz; zero norm is the identity."""
     norm2 = (quats * quats).sum(-1)
     s = torch.where(norm2 > ZERO_NORM2, 2.0 / norm2.clamp_min(ZERO_NORM2), torch.zeros_like(norm2))
     w, x, y, z = quats.unbind(-1)
@@ -93,7 +102,7 @@ def rotations(quats: Tensor) -> Tensor:
         *(s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)),
         *(s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)),
     ]
-    return torch.stack(rows, -1).reshape(-1, 3, 3)
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 def check(inputs: RasterInputs) -> RasterInputs:
@@ -103,8 +112,27 @@ def check(inputs: RasterInputs) -> RasterInputs:
         InputError: a shape, type, device or option does not fit; names it with its value.
     """
     _check_options(inputs)
-    count, cameras = inputs.means.shape[0], inputs.viewmats.shape[0]
     _check_kind_of_shape(inputs)
+    batch = tuple(inputs.means.shape[:-2])
+    wanted = _wanted_shapes(inputs)
+    for name, tensor in inputs.tensors().items():
+        shapes = tuple((*batch, *shape) for shape in wanted.get(name, ()))
+        if shapes and tuple(tensor.shape) not in shapes:
+            raise InputError(
+                f"{name} has shape {tuple(tensor.shape)}, expected "
+                + " or ".join(str(shape) for shape in shapes)
+            )
+        if tensor.dtype != inputs.means.dtype or tensor.device != inputs.means.device:
+            raise InputError(
+                f"{name} is {tensor.dtype} on {tensor.device}, but means are "
+                f"{inputs.means.dtype} on {inputs.means.device}: convert one of them"
+            )
+    return inputs
+
+
+def _wanted_shapes(inputs: RasterInputs) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Return the shapes that each tensor may have, a batch's axis left out."""
+    count, cameras = inputs.means.shape[-2], inputs.viewmats.shape[-3]
     wanted: dict[str, tuple[tuple[int, ...], ...]] = {
         "means": ((count, 3),),
         "quats": ((count, 4),),
@@ -135,19 +163,7 @@ def check(inputs: RasterInputs) -> RasterInputs:
         wanted["colors"] = ((count, terms, 3), (cameras, count, terms, 3))
     if inputs.has_color:
         wanted["backgrounds"] = ((cameras, *channels),)
-    for name, tensor in inputs.tensors().items():
-        shapes = wanted.get(name)
-        if shapes is not None and tuple(tensor.shape) not in shapes:
-            raise InputError(
-                f"{name} has shape {tuple(tensor.shape)}, expected "
-                + " or ".join(str(shape) for shape in shapes)
-            )
-        if tensor.dtype != inputs.means.dtype or tensor.device != inputs.means.device:
-            raise InputError(
-                f"{name} is {tensor.dtype} on {tensor.device}, but means are "
-                f"{inputs.means.dtype} on {inputs.means.device}: convert one of them"
-            )
-    return inputs
+    return wanted
 
 
 def _check_kind_of_shape(inputs: RasterInputs) -> None:
@@ -159,14 +175,16 @@ def _check_kind_of_shape(inputs: RasterInputs) -> None:
 
 def _check_options(inputs: RasterInputs) -> None:
     means, viewmats = inputs.means, inputs.viewmats
-    if means.ndim != 2 or viewmats.ndim != 3:
+    if means.ndim not in (2, 3) or viewmats.ndim != means.ndim + 1:
         raise InputError(
             f"means {tuple(means.shape)} must be (N, 3) and viewmats {tuple(viewmats.shape)} "
-            "(C, 4, 4)"
+            "(C, 4, 4), or of a batch (B, N, 3) and (B, C, 4, 4)"
         )
+    if means.ndim == 3 and len(means) == 0:
+        raise InputError(f"means {tuple(means.shape)} hold no scene: give at least one")
     if not means.dtype.is_floating_point:
         raise InputError(f"means are {means.dtype}: convert to float32")
-    if viewmats.shape[0] == 0:
+    if viewmats.shape[-3] == 0:
         raise InputError("viewmats hold no camera: give at least one")
     if inputs.render_mode not in RENDER_MODES:
         raise InputError(f"render_mode {inputs.render_mode!r} is none of {', '.join(RENDER_MODES)}")

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mggtalk_cli.core.batches import stacked
 from mggtalk_cli.core.compiled import kernel_fits, run_over
 from mggtalk_cli.core.parallel import jit
 
@@ -26,7 +27,7 @@ MAX_STRETCH = 10.0
 
 
 def tangents_from_grid(
-    points: Float[Tensor, "m 3"],
+    points: Float[Tensor, "*b m 3"],
     right: Int[Tensor, " m"],
     left: Int[Tensor, " m"],
     down: Int[Tensor, " m"],
@@ -34,11 +35,11 @@ def tangents_from_grid(
     *,
     spacing_cm: float,
     sigma: float = SIGMA,
-) -> Float[Tensor, "m 2 3"]:
+) -> Float[Tensor, "*b m 2 3"]:
     """Return sigma-scaled tangent vectors of every point, cm.
 
     Args:
-        points: positions, cm.
+        points: positions, cm; of one frame, or of several.
         right: connected neighbour indices, the point's own index where there is none; so the
             other three.
         left: see right.
@@ -48,29 +49,36 @@ def tangents_from_grid(
             unit of the stretch limit.
         sigma: Gaussian width in spacings.
     """
+    near = (right, left, down, up)
     if kernel_fits(points):
+        if points.ndim > 2:
+            sizes = {"spacing_cm": spacing_cm, "sigma": sigma}
+            return stacked([tangents_from_grid(frame, *near, **sizes) for frame in points])
         tangents = points.new_empty(len(points), 2, 3)
-        sizes = (np.float32(spacing_cm), np.float32(sigma))
-        run_over(len(points), _tangents, points, right, left, down, up, *sizes, tangents)
+        run_over(
+            *(len(points), _tangents, points, *near),
+            *(np.float32(spacing_cm), np.float32(sigma), tangents),
+        )
         return tangents
     axes = torch.eye(3, dtype=points.dtype, device=points.device)
     u = _difference(points, right, left, axes[0] * spacing_cm)
     v = _difference(points, down, up, -axes[1] * spacing_cm)
-    tangents = torch.stack([u, v], 1)
+    tangents = torch.stack([u, v], -2)
     length = tangents.norm(dim=-1, keepdim=True)
     limit = (MAX_STRETCH * spacing_cm) / length.clamp_min(1e-8)
     return tangents * (sigma * limit.clamp_max(1.0))
 
 
 def _difference(
-    points: Float[Tensor, "m 3"],
+    points: Float[Tensor, "*b m 3"],
     forward: Int[Tensor, " m"],
     backward: Int[Tensor, " m"],
     alone: Float[Tensor, " 3"],
-) -> Float[Tensor, "m 3"]:
-    own = torch.arange(points.shape[0], device=points.device)
+) -> Float[Tensor, "*b m 3"]:
+    own = torch.arange(points.shape[-2], device=points.device)
     steps = (forward != own).to(points.dtype) + (backward != own).to(points.dtype)
-    difference = (points[forward] - points[backward]) / steps.clamp_min(1.0)[:, None]
+    between = points[..., forward, :] - points[..., backward, :]
+    difference = between / steps.clamp_min(1.0)[:, None]
     return torch.where(steps[:, None] > 0, difference, alone)
 
 

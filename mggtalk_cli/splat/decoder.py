@@ -82,38 +82,43 @@ class GaussianDecoder(Network):
         return raw
 
 
-def corrected(gaussians: Gaussians, raw: Float[Tensor, "n 20"]) -> Gaussians:
+def corrected(gaussians: Gaussians, raw: Float[Tensor, "*b n 20"]) -> Gaussians:
     """Return Gaussians changed by a decoder's raw corrections; zeros change nothing.
 
     Args:
         gaussians: analytic ones.
         raw: one row for each of them.
     """
-    scale = soft_limit(raw[:, SCALE], SCALE_LIMIT).exp()
+    scale = log_scales(raw).exp()
     identity = raw.new_tensor([1.0, 0.0, 0.0, 0.0])
-    quaternion = functional.normalize(identity + raw[:, ROTATION], dim=-1, eps=1e-6)
-    tangents = rotated(gaussians.tangents * scale[:, :2, None], quaternion)
-    color = COLOR_GAIN * raw[:, COLOR].reshape(-1, 4, 3)
-    harmonics = color[:, 1:]
+    quaternion = functional.normalize(identity + raw[..., ROTATION], dim=-1, eps=1e-6)
+    tangents = rotated(gaussians.tangents * scale[..., :2, None], quaternion)
+    color = COLOR_GAIN * raw[..., COLOR].unflatten(-1, (4, 3))
+    harmonics = color[..., 1:, :]
     if gaussians.harmonics is not None:
         harmonics = gaussians.harmonics + harmonics
     return gaussians._replace(
         tangents=tangents,
-        opacities=shifted_opacity(gaussians.opacities, raw[:, OPACITY]),
-        colors=gaussians.colors + color[:, 0],
-        thickness_cm=gaussians.thickness_cm * scale[:, 2],
+        opacities=shifted_opacity(gaussians.opacities, raw[..., OPACITY]),
+        colors=gaussians.colors + color[..., 0, :],
+        thickness_cm=gaussians.thickness_cm * scale[..., 2],
         harmonics=harmonics,
     )
 
 
-def rotated(vectors: Float[Tensor, "n k 3"], quaternion: Float[Tensor, "n 4"]) -> Tensor:
+def log_scales(raw: Float[Tensor, "*n 20"]) -> Float[Tensor, "*n 3"]:
+    """Return the logarithms of what raw corrections multiply both tangents and thickness by."""
+    return soft_limit(raw[..., SCALE], SCALE_LIMIT)
+
+
+def rotated(vectors: Float[Tensor, "*n k 3"], quaternion: Float[Tensor, "*n 4"]) -> Tensor:
     """Return vectors turned by unit quaternions wxyz; exactly the same at (1, 0, 0, 0)."""
-    w, axis = quaternion[:, None, :1], quaternion[:, None, 1:].expand_as(vectors)
+    w, axis = quaternion[..., None, :1], quaternion[..., None, 1:].expand_as(vectors)
     twice = 2 * torch.linalg.cross(axis, vectors)
     return vectors + w * twice + torch.linalg.cross(axis, twice)
 
 
-def shifted_opacity(opacity: Float[Tensor, " n"], raw: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+def shifted_opacity(opacity: Float[Tensor, "*n"], raw: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """Return sigmoid(logit(opacity) + raw), raw limited; exactly the same at raw 0, and at 0 and 1.
 
     With e = exp(raw) - 1 this is o + o (1 - o) e / (1 + o e): no logit, which 0 and 1 have not.

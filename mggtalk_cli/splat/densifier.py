@@ -78,19 +78,22 @@ class Densifier(Network):
             layers=config.layers,
         )
 
-    def forward(self, features: Float[Tensor, "n c"], parents: Gaussians) -> Float[Tensor, "n k 8"]:
+    def forward(
+        self, features: Float[Tensor, "n c"], parents: Gaussians
+    ) -> Float[Tensor, "*b n k 8"]:
         """Return (n, CHILDREN, 8) raw residuals: offset 3, scale, opacity, colour 3.
 
         Args:
             features: identity features at the parents' pixels.
-            parents: those n Gaussians.
+            parents: those n Gaussians, of one frame or of several.
         """
-        own = (parents.means / POSITION_CM, parents.colors, parents.opacities[:, None])
-        raw: Tensor = self.mlp(torch.cat([features, *own], -1))
-        return raw.reshape(-1, CHILDREN, CHILD_CHANNELS)
+        known = features.expand(*parents.opacities.shape, -1)
+        own = (parents.means / POSITION_CM, parents.colors, parents.opacities[..., None])
+        raw: Tensor = self.mlp(torch.cat([known, *own], -1))
+        return raw.unflatten(-1, (CHILDREN, CHILD_CHANNELS))
 
 
-def densified(parents: Gaussians, raw: Float[Tensor, "m k 8"]) -> Gaussians:
+def densified(parents: Gaussians, raw: Float[Tensor, "*b m k 8"]) -> Gaussians:
     """Return the children of Gaussians, first children first; raw zeros give the plain lattice.
 
     Args:
@@ -99,21 +102,22 @@ def densified(parents: Gaussians, raw: Float[Tensor, "m k 8"]) -> Gaussians:
     """
     children = densify_gaussians(parents)
     # (m, k, ...) in the parents' order to (k m, ...) in the children's.
-    raw = raw.transpose(0, 1)
+    raw = raw.transpose(-3, -2)
     offset = soft_limit(raw[..., OFFSET], OFFSET_LIMIT) / SIGMA
-    moved = torch.einsum("kmt,mtd->kmd", offset, frames(parents.tangents)).reshape(-1, 3)
-    flat = raw.reshape(-1, CHILD_CHANNELS)
-    scale = soft_limit(flat[:, SCALE], SCALE_LIMIT).exp()
+    axes = frames(parents.tangents)
+    moved = torch.einsum("...kmt,...mtd->...kmd", offset, axes).flatten(-3, -2)
+    flat = raw.flatten(-3, -2)
+    scale = soft_limit(flat[..., SCALE], SCALE_LIMIT).exp()
     return children._replace(
         means=children.means + moved,
-        tangents=children.tangents * scale[:, None, None],
-        opacities=shifted_opacity(children.opacities, flat[:, OPACITY]),
-        colors=children.colors + COLOR_GAIN * flat[:, COLOR],
+        tangents=children.tangents * scale[..., None, None],
+        opacities=shifted_opacity(children.opacities, flat[..., OPACITY]),
+        colors=children.colors + COLOR_GAIN * flat[..., COLOR],
     )
 
 
-def frames(tangents: Float[Tensor, "m 2 3"]) -> Float[Tensor, "m 3 3"]:
+def frames(tangents: Float[Tensor, "*m 2 3"]) -> Float[Tensor, "*m 3 3"]:
     """Return the two tangents and the normal, as long as the mean of their lengths; cm."""
-    across = torch.linalg.cross(tangents[:, 0], tangents[:, 1])
+    across = torch.linalg.cross(tangents[..., 0, :], tangents[..., 1, :])
     area = (across.square().sum(-1, keepdim=True) + TINY**2).sqrt()
-    return torch.cat([tangents, (across / area.sqrt())[:, None]], 1)
+    return torch.cat([tangents, (across / area.sqrt())[..., None, :]], -2)

@@ -20,23 +20,28 @@ LATTICE = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 
 
 def densify(
-    means: Float[Tensor, "m 3"],
-    tangents: Float[Tensor, "m 2 3"],
-    opacities: Float[Tensor, " m"],
-    colors: Float[Tensor, "m 3"],
+    means: Float[Tensor, "*b m 3"],
+    tangents: Float[Tensor, "*b m 2 3"],
+    opacities: Float[Tensor, "*b m"],
+    colors: Float[Tensor, "*b m 3"],
     *,
     sigma: float = SIGMA,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return means (4m, 3), tangents (4m, 2, 3), opacities (4m,) and colors (4m, 3) of children."""
     lattice = means.new_tensor(LATTICE) / sigma
-    offsets = torch.einsum("kt,mtd->kmd", lattice, tangents)
-    children = (means[None] + offsets).reshape(-1, 3)
+    offsets = torch.einsum("kt,...mtd->...kmd", lattice, tangents)
+    children = (means[..., None, :, :] + offsets).flatten(-3, -2)
     return (
         children,
-        (tangents * CHILD_SCALE).repeat(CHILDREN, 1, 1),
-        opacities.repeat(CHILDREN),
-        colors.repeat(CHILDREN, 1),
+        repeated(tangents * CHILD_SCALE, -3),
+        repeated(opacities, -1),
+        repeated(colors, -2),
     )
+
+
+def repeated(values: Tensor, axis: int) -> Tensor:
+    """Return the parents' values for all first children, then for all second ones, and so on."""
+    return torch.cat([values] * CHILDREN, axis)
 
 
 def densify_gaussians(gaussians: Gaussians) -> Gaussians:
@@ -44,6 +49,6 @@ def densify_gaussians(gaussians: Gaussians) -> Gaussians:
     thickness, harmonics = gaussians.thickness_cm, gaussians.harmonics
     return Gaussians(
         *densify(*gaussians[:4]),
-        thickness.repeat(CHILDREN) if isinstance(thickness, Tensor) else thickness,
-        None if harmonics is None else harmonics.repeat(CHILDREN, 1, 1),
+        repeated(thickness, -1) if isinstance(thickness, Tensor) else thickness,
+        None if harmonics is None else repeated(harmonics, -3),
     )

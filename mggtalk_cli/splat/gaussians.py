@@ -15,7 +15,7 @@ THICKNESS = 0.1
 
 
 class Gaussians(NamedTuple):
-    """Gaussian parameters of one frame.
+    """Gaussian parameters of one frame; those of B frames have a leading axis, all of them.
 
     Attributes:
         means: (n, 3) cm.
@@ -27,31 +27,31 @@ class Gaussians(NamedTuple):
             standard 3DGS files) added to `colors` along the direction of view; None for none.
     """
 
-    means: Float[Tensor, "n 3"]
-    tangents: Float[Tensor, "n 2 3"]
-    opacities: Float[Tensor, " n"]
-    colors: Float[Tensor, "n 3"]
-    thickness_cm: float | Float[Tensor, " n"]
-    harmonics: Float[Tensor, "n 3 3"] | None = None
+    means: Float[Tensor, "*b n 3"]
+    tangents: Float[Tensor, "*b n 2 3"]
+    opacities: Float[Tensor, "*b n"]
+    colors: Float[Tensor, "*b n 3"]
+    thickness_cm: float | Float[Tensor, "*b n"]
+    harmonics: Float[Tensor, "*b n 3 3"] | None = None
 
     def take(self, rows: slice | Tensor) -> Gaussians:
-        """Return some of the Gaussians."""
+        """Return some of the Gaussians, the same of every frame."""
         thickness, harmonics = self.thickness_cm, self.harmonics
         return Gaussians(
-            self.means[rows],
-            self.tangents[rows],
-            self.opacities[rows],
-            self.colors[rows],
-            thickness[rows] if isinstance(thickness, Tensor) else thickness,
-            None if harmonics is None else harmonics[rows],
+            self.means[..., rows, :],
+            self.tangents[..., rows, :, :],
+            self.opacities[..., rows],
+            self.colors[..., rows, :],
+            thickness[..., rows] if isinstance(thickness, Tensor) else thickness,
+            None if harmonics is None else harmonics[..., rows, :, :],
         )
 
-    def covariances(self) -> Float[Tensor, "n 3 3"]:
+    def covariances(self) -> Float[Tensor, "*b n 3 3"]:
         """Return Sigma, cm^2."""
         eye = torch.eye(3, dtype=self.means.dtype, device=self.means.device)
         variance = self.thickness_cm**2
         if isinstance(variance, Tensor):
-            variance = variance[:, None, None]
+            variance = variance[..., None, None]
         return self.tangents.mT @ self.tangents + variance * eye
 
 
@@ -78,12 +78,11 @@ class GaussianSheet(NamedTuple):
 
 
 def decode_analytic(
-    points: Float[Tensor, "m 3"], gate: Float[Tensor, " m"], sheet: GaussianSheet
+    points: Float[Tensor, "*b m 3"], gate: Float[Tensor, "*b m"], sheet: GaussianSheet
 ) -> Gaussians:
     """Return one Gaussian per point: Jacobian covariance, photo colour, gated opacity."""
     tangents = tangents_from_grid(
         points, sheet.right, sheet.left, sheet.down, sheet.up, spacing_cm=sheet.spacing_cm
     )
-    return Gaussians(
-        points, tangents, sheet.opacities * gate, sheet.colors, THICKNESS * sheet.spacing_cm
-    )
+    colors = sheet.colors.expand(*points.shape[:-1], -1)
+    return Gaussians(points, tangents, sheet.opacities * gate, colors, THICKNESS * sheet.spacing_cm)

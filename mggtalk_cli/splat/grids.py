@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+# The sheet of the photo's own pixels, and its mirror image, which the decoders know.
+FRONT, MIRROR = "front", "mirror"
+
 # Positions are given to the networks in units of this, about the radius of a head, cm.
 POSITION_CM = 10.0
 

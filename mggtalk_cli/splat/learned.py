@@ -113,10 +113,13 @@ class LearnedDecoder:
         return cls(networks, networks.encoder(photo[None]), front, mirror)
 
     def decode(
-        self, points: Float[Tensor, "m 3"], gate: Float[Tensor, " m"], sheet: GaussianSheet
+        self, points: Float[Tensor, "*b m 3"], gate: Float[Tensor, "*b m"], sheet: GaussianSheet
     ) -> Gaussians:
         """Return one Gaussian per point; the signature of `decode_analytic`."""
-        return corrected(decode_analytic(points, gate, sheet), self.raw(points[None])[0])
+        raw = self.raw(points.reshape(-1, *points.shape[-2:]))
+        return corrected(
+            decode_analytic(points, gate, sheet), raw.reshape(*points.shape[:-1], RAW_CHANNELS)
+        )
 
     def raw(self, points: Float[Tensor, "b m 3"]) -> Float[Tensor, "b m 20"]:
         """Return the raw corrections of all points in B frames, 0 where nothing is learned."""
@@ -138,9 +141,9 @@ class LearnedDecoder:
         densifier = self.networks.densifier
         if densifier is None:
             return densify_gaussians(parents)
-        raw = parents.means.new_zeros(len(parents.means), CHILDREN, CHILD_CHANNELS)
+        raw = parents.means.new_zeros(*parents.opacities.shape, CHILDREN, CHILD_CHANNELS)
         for grid in (self.front, self.mirror):
             if grid is not None:
                 features = grid.values(self.features)[0]
-                raw[grid.rows] = densifier(features, parents.take(grid.rows)).to(raw)
+                raw[..., grid.rows, :, :] = densifier(features, parents.take(grid.rows)).to(raw)
         return densified(parents, raw)

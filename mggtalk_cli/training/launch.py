@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from mggtalk_cli.core.precision import halve
 from mggtalk_cli.errors import BackendError
 
 if TYPE_CHECKING:
@@ -83,18 +83,12 @@ def in_precision(networks: Iterable[nn.Module], precision: str) -> Iterator[None
     """
     halved = list(networks) if precision == "bf16-mixed" else []
     for network in halved:
-        setattr(network, "forward", partial(_in_half, network.forward))  # noqa: B010
+        halve(network, torch.bfloat16)
     try:
         yield
     finally:
         for network in halved:
             delattr(network, "forward")  # the class has its own
-
-
-def _in_half(forward: Callable[..., Any], *inputs: Tensor, **more: Any) -> Any:
-    with torch.autocast(inputs[0].device.type, torch.bfloat16):
-        made = forward(*inputs, **more)
-    return made.float() if isinstance(made, Tensor) else tuple(each.float() for each in made)
 
 
 def share_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from stage_networks import write_networks
 
-from mggtalk_cli import variants
+from mggtalk_cli import pipeline, variants
+from mggtalk_cli.artifacts import open_artifact
 from mggtalk_cli.core.checkpoint import write_checkpoint
 from mggtalk_cli.deform import DeformConfig, DeformNetwork
 
@@ -97,7 +99,7 @@ def test_inpaint_and_animate(
     chosen = {stage: ("--variant", f"{stage}={file}") for stage, file in checkpoints.items()}
     commands = {
         "plain": ("inpaint", frames),
-        "inpaint": ("inpaint", frames, *chosen["inpaint"], *chosen["mouth"]),
+        "inpaint": ("inpaint", frames, *chosen["inpaint"], *chosen["mouth"], "--device", "cpu"),
         "animate": ("animate", head, "--audio", short_speech, *sum(chosen.values(), ())),
     }
     pictures = {}
@@ -108,6 +110,38 @@ def test_inpaint_and_animate(
     assert "--variant refiner=... does not change it" in result.stderr  # the head is built
     assert pictures["inpaint"] == pictures["plain"]
     assert pictures["animate"] == pictures["plain"]
+
+
+# ---------------------------------------------------------------- where networks run
+
+
+@pytest.mark.parametrize("command", ["inpaint", "animate"])
+def test_networks_run_where_they_were_asked_to(
+    run: Run, head: Path, frames: Path, short_speech: Path, checkpoints: dict[str, Path],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str,
+) -> None:  # fmt: skip
+    asked: list[str] = []
+    moved = variants._on
+    monkeypatch.setattr(
+        variants, "_on", lambda network, device: asked.append(device) or moved(network, "cpu")
+    )
+    monkeypatch.setattr(pipeline, "choose_device", lambda device, **_: f"the chosen {device}")
+    monkeypatch.setattr(pipeline, "render", lambda *_, **__: open_artifact(frames, ("frames",)))
+    given = (frames,) if command == "inpaint" else (head, "--audio", short_speech)
+    chosen = (f"{stage}={checkpoints[stage]}" for stage in ("inpaint", "mouth"))
+    chosen = [text for choice in chosen for text in ("--variant", choice)]
+    out = ("-o", tmp_path / "%02d.png", "--device", "cuda")
+    result = run(command, *given, *chosen, *out)
+    assert result.exit_code == 0, result.stderr
+    assert asked == ["the chosen cuda"] * 3  # inpainter, mouth and eyes
+
+
+def test_a_device_that_is_not_there(run: Run, frames: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("CUDA is there")
+    result = run("inpaint", frames, "-o", tmp_path / "a.mp4", "--device", "cuda")
+    one_line(result, "--device cuda", "CUDA", "use --device cpu")
+    assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- refused

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from mggtalk_cli import face, render
 from mggtalk_cli.cli.app import app
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.evaluation.bench import BUILD_STAGES, FRAME_STAGES, REST, Stopwatch, bench, watched
+from mggtalk_cli.evaluation.bench import BUILD_STAGES, FRAME_STAGES, REST, bench, watched
+from mggtalk_cli.evaluation.stopwatch import Stopwatch
 from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait, write_voice
 from mggtalk_cli.variants import Variants
 
@@ -54,6 +56,34 @@ def test_stopwatch_times_what_is_pulled() -> None:
     assert watch.seconds["pull"] > 0
 
 
+def test_a_stage_on_cuda_ends_when_its_kernels_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA returns at once and works on; a stage waits for it, once, however its calls nest."""
+    waits: list[float] = []
+
+    def wait() -> None:
+        time.sleep(0.01)
+        waits.append(time.perf_counter())
+
+    monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    watch = Stopwatch("cuda")
+    inner = watch.timed("inner", lambda: None)
+    watch.timed("outer", inner)()
+    assert len(waits) == 1
+    assert watch.seconds["outer"] >= 0.01
+    watch.rendering(lambda: ("colors", "alphas", {"backend": "cuda"}))()
+    assert watch.seconds["rasterise"] >= 0.01
+    Stopwatch().timed("quick", lambda: None)()
+    assert len(waits) == 2
+
+
+def test_scenes_drawn_one_by_one_are_all_booked() -> None:
+    watch = Stopwatch()
+    scenes = [{"milliseconds": {"sort": 2.0, "blend": 5.0}}, {"milliseconds": {"sort": 3.0}}]
+    watch.rendering(lambda: (None, None, {"backend": "cpu", "scenes": scenes}))()
+    watch.rendering(lambda: (None, None, {"backend": "cpu", **scenes[0]}))()
+    assert watch.seconds == {"sort": pytest.approx(0.007), "blend": pytest.approx(0.010)}
+
+
 def test_stages_are_put_back_even_after_a_failure() -> None:
     before = (face.find_landmarks, Variants.finisher, render.rasterization)
 
@@ -71,24 +101,39 @@ def test_stages_are_put_back_even_after_a_failure() -> None:
 
 def test_command_prints_every_stage_as_json() -> None:
     arguments = ["bench", "pipeline", "--json", "--rounds", "1", "--size", "96", "-q"]
+    arguments += ["--device", "cpu"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["machine"]["processors"] >= 1
     assert found["points"] > 1000
+    assert found["device"] == "cpu"
     build, animate = found["runs"]
     assert set(BUILD_STAGES) <= set(build["stages"])
-    wanted = {"speech", "deform", "decode", "project", "sort", "bin", "blend", "encode"}
+    wanted = {"start", "speech", "deform", "decode", "project", "sort", "bin", "blend", "encode"}
     assert wanted <= set(animate["stages"])
     for run in (build, animate):
         assert run["first_ms"] > 0
         assert run["per_second"] == pytest.approx(1e3 / run["total"]["median"])
+        stages = run["stages"]
+        aside = sum(stages[name]["median"] for name in ("start", "encode") if name in stages)
+        finished = 1e3 / (run["total"]["median"] - aside)
+        assert run["finished_per_second"] == pytest.approx(finished)
         parts = {name: timing["median"] for name, timing in run["stages"].items()}
         assert sum(parts.values()) == pytest.approx(run["total"]["median"])
         idle = [name for name, spent in parts.items() if spent <= 0]
         assert not idle
         # What no stage accounts for is the smaller part.
         assert parts[REST] < 0.5 * run["total"]["median"]
+
+
+def test_a_device_that_is_not_there_is_refused_first() -> None:
+    works, _ = render.cuda_status()
+    if works:
+        pytest.skip("CUDA works here")
+    result = CliRunner().invoke(app, ["bench", "pipeline", "--device", "cuda"])
+    assert result.exit_code == 1
+    assert "use --device cpu" in result.stderr
 
 
 def test_nothing_to_measure_is_refused() -> None:

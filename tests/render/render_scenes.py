@@ -46,3 +46,34 @@ def random_scene(count: int, width: int, height: int, *, seed: int) -> dict:
 def double(scene: dict) -> dict:
     """The same scene in float64."""
     return {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in scene.items()}
+
+
+def with_covariances(scene: dict, kind: str) -> dict:
+    """The scene's Gaussians as quats, covars or tangents; random ones unless they are quats."""
+    if kind == "quats":
+        return scene
+    g = torch.Generator().manual_seed(0)
+    tangents = 0.2 * torch.randn(len(scene["means"]), 2, 3, generator=g)
+    shape = {"quats": None, "scales": None, "tangents": tangents, "tangent_eps": 1e-3}
+    if kind == "covars":
+        shape = {"quats": None, "scales": None, "covars": tangents.mT @ tangents + 1e-3}
+    return {**scene, **shape}
+
+
+def batch_of(kind: str, scenes: int, *, count: int = 40) -> dict:
+    """Several scenes side by side: every tensor has a leading axis."""
+    made = [
+        with_covariances(random_scene(count, 33, 17, seed=seed), kind)
+        | camera(33, 17, yaw=0.2 * seed)
+        | {"backgrounds": torch.tensor([[0.1 * seed, 0.5, 0.9]])}
+        for seed in range(scenes)
+    ]
+    return {
+        name: torch.stack([scene[name] for scene in made]) if torch.is_tensor(value) else value
+        for name, value in made[0].items()
+    }
+
+
+def scene_of(batch: dict, number: int) -> dict:
+    """One scene of a batch."""
+    return {k: v[number] if torch.is_tensor(v) else v for k, v in batch.items()}

@@ -7,7 +7,14 @@ from functools import partial
 
 import pytest
 import torch
-from render_scenes import camera, double, random_scene
+from render_scenes import (
+    batch_of,
+    camera,
+    double,
+    random_scene,
+    scene_of,
+    with_covariances,
+)
 from torch import Tensor
 
 from mggtalk_cli.errors import BackendError
@@ -86,14 +93,15 @@ def gsplat_on_cpu(monkeypatch):
         if covars is None:
             covars, _ = plain._quat_scale_to_covar_preci(quats, scales, compute_preci=False)
         else:
-            covars = covars[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+            covars = covars[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].unflatten(-1, (3, 3))
         opacities = options.pop("opacities")
         for unused in ("radius_clip", "sparse_grad", "camera_model"):
             options.pop(unused)
         radii, *rest = plain._fully_fused_projection(
             means, covars, viewmats, Ks, width, height, **options
         )
-        seen = opacities if rest[-1] is None else opacities * rest[-1]
+        seen = opacities[..., None, :]
+        seen = seen if rest[-1] is None else seen * rest[-1]
         return radii * (seen >= reference.ALPHA_MIN)[..., None], *rest
 
     def harmonics(degree, directions, coefficients, masks):
@@ -106,16 +114,19 @@ def gsplat_on_cpu(monkeypatch):
     def blend(means2d, conics, colors, opacities, width, height, _, __, order, **options):
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         pixels = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
+        leading = means2d.shape[:-2]  # (B,) C images
+        means2d, conics, colors = (t.reshape(-1, *t.shape[-2:]) for t in (means2d, conics, colors))
+        opacities = opacities.reshape(-1, opacities.shape[-1])
         images, count = [], means2d.shape[1]
         for image in range(len(means2d)):
             own = order[order // count == image] % count
             full = conics[image, own][:, [0, 1, 1, 2]].reshape(-1, 2, 2)
             behind = colors.new_zeros(colors.shape[-1])
             if options["backgrounds"] is not None:
-                behind = options["backgrounds"][image]
+                behind = options["backgrounds"].reshape(-1, colors.shape[-1])[image]
             seen = (means2d[image, own], full, opacities[image, own], colors[image, own])
             images.append(reference._blend(pixels.to(means2d), *seen, behind))
-        shape = (len(images), height, width, -1)
+        shape = (*leading, height, width, -1)
         return tuple(torch.stack(parts).reshape(shape) for parts in zip(*images, strict=True))
 
     def no_offsets(_, images, tiles_x, tiles_y):
@@ -134,17 +145,6 @@ def two_cameras(scene: dict) -> dict:
     views = [camera(33, 17, yaw=yaw) for yaw in (0.3, -0.4)]
     both = {name: torch.cat([view[name] for view in views]) for name in ("viewmats", "Ks")}
     return {**scene, **both, "backgrounds": torch.tensor([[0.1, 0.5, 0.9], [1.0, 0.0, 0.3]])}
-
-
-def with_covariances(scene: dict, kind: str) -> dict:
-    if kind == "quats":
-        return scene
-    g = torch.Generator().manual_seed(0)
-    tangents = 0.2 * torch.randn(len(scene["means"]), 2, 3, generator=g)
-    shape = {"quats": None, "scales": None, "tangents": tangents, "tangent_eps": 1e-3}
-    if kind == "covars":
-        shape = {"quats": None, "scales": None, "covars": tangents.mT @ tangents + 1e-3}
-    return {**scene, **shape}
 
 
 OPTIONS = [
@@ -173,6 +173,18 @@ def test_gsplat_is_told_the_same_as_the_reference(gsplat_on_cpu, kind, options):
     assert set(got) == set(true)
     for name, expected in true.items():
         assert torch.allclose(got[name], expected, rtol=1e-6, atol=1e-9), name
+
+
+@pytest.mark.parametrize("kind", ["quats", "covars", "tangents"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gsplat_is_told_the_same_of_a_batch(gsplat_on_cpu, kind, options):
+    batch = double(batch_of(kind, 3) | options)
+    if "sh_degree" in options:
+        batch["colors"] = torch.randn(3, 40, 9, 3, dtype=torch.float64)
+    colors, alphas, _ = gsplat_on_cpu(**cuda.gsplat_arguments(checked(batch)))
+    true_colors, true_alphas, _ = rasterization(**batch, backend="reference")
+    assert torch.allclose(colors, true_colors, rtol=1e-6, atol=1e-9)
+    assert torch.allclose(alphas, true_alphas, rtol=1e-6, atol=1e-9)
 
 
 def checked(arguments: dict) -> RasterInputs:
@@ -245,6 +257,17 @@ def test_depth_on_a_gpu(mode):
     expected = rasterization(**double(scene), backend="reference")[0]
     error = (got - expected).abs() / expected.abs().clamp_min(1.0)
     assert error.quantile(0.99) <= 1e-4
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", ["quats", "covars", "tangents"])
+def test_a_batch_on_a_gpu_is_its_scenes(kind):
+    batch = on_gpu(batch_of(kind, 5, count=400))
+    together = rasterization(**batch, backend="cuda")[:2]
+    for number in range(5):
+        alone = rasterization(**scene_of(batch, number), backend="cuda")[:2]
+        for one, two in zip(alone, together, strict=True):
+            assert (one - two[number]).abs().max() <= 1e-6
 
 
 @needs_cuda

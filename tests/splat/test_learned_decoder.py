@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from learned_scenes import learned, scene, toy_networks
@@ -85,6 +86,40 @@ def test_several_frames_at_once_are_the_same_frames() -> None:
         torch.testing.assert_close(
             decoder.raw(points[None])[0], together[index], rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("parts", [0, 2, 4])
+@pytest.mark.parametrize("densify", [False, True])
+def test_gaussians_of_several_frames_are_those_of_each(parts: int, densify: bool) -> None:
+    """Decoded, densified, and their colours seen from a view for each frame."""
+    of = scene()
+    decoder = learned(of, toy_networks(trained=True, parts=max(parts, 2)))
+    points = torch.stack([of.points, of.points * 1.1, of.points + 0.3])
+    gates = torch.stack([of.gate, 1 - of.gate, torch.ones_like(of.gate)])
+    views = np.stack([view_matrix(of.camera, RenderOptions(yaw_deg=yaw), 0) for yaw in (0, 9, 20)])
+
+    def decoded(points: torch.Tensor, gate: torch.Tensor) -> splat.Gaussians:
+        if parts == 0:
+            plain = splat.decode_analytic(points, gate, of.sheet)
+            return splat.densify_gaussians(plain) if densify else plain
+        gaussians = decoder.decode(points, gate, of.sheet)
+        return decoder.densify(gaussians) if densify else gaussians
+
+    with torch.no_grad():
+        together = decoded(points, gates)
+        seen = seen_colors(together, views)
+        for index in range(3):
+            alone = decoded(points[index], gates[index])
+            close(seen[index], seen_colors(alone, views[index]))
+            close(together.covariances()[index], alone.covariances())
+            some = together.take(slice(5, 50))
+            for name, value in alone.take(slice(5, 50))._asdict().items():
+                if isinstance(value, torch.Tensor):
+                    close(getattr(some, name)[index], value)
+
+
+def close(one: torch.Tensor, two: torch.Tensor) -> None:
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
 def test_colours_seen_are_those_of_standard_harmonics() -> None:
