@@ -239,7 +239,7 @@ STAGES = {
     "inpaint": "Train the network that joins head and background (`inpaint`).",
     "mouth": "Train the networks that correct mouth and eyes in the final frame (`inpaint`).",
     "joint": "Train the networks of several stages together.",
-    "sync": "Train the expert that tells whether lips and sound belong together.",
+    "sync": "Train SyncNet, which tells whether lips and sound belong together.",
 }
 
 # Name, function, and the example that ends its help.

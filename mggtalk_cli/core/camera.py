@@ -47,6 +47,13 @@ class Camera:
         xy = cam[..., :2] / depth * np.float32(self.focal_px) + centre
         return np.concatenate([xy, cam[..., 2:]], -1)
 
+    def rays(self, xy: np.ndarray) -> np.ndarray:
+        """Return (..., 3) how points seen at (..., 2) px move in the world per cm of depth."""
+        centre = np.array([self.width / 2, self.height / 2], np.float32)
+        rays = (xy - centre) / np.float32(self.focal_px)
+        rays = np.concatenate([rays, np.ones_like(rays[..., :1])], -1)
+        return np.asarray(rays @ self.viewmat[:3, :3])
+
     def unproject(self, xy: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Return (..., 3) world points of pixel positions (..., 2) at camera depth (...) in cm."""
         centre = np.array([self.width / 2, self.height / 2], np.float32)

@@ -55,8 +55,8 @@ class DeformConfig:
 
     @classmethod
     def tiny(cls) -> DeformConfig:
-        """Return the size for tests and small data."""
-        return cls(width=64, layers=2, octaves=4)
+        """Return the size for tests and training on a CPU, where points cost more than layers."""
+        return cls(width=128, layers=3, octaves=6)
 
     @classmethod
     def base(cls) -> DeformConfig:

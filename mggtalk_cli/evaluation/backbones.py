@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
+
+from mggtalk_cli.core.checkpoint import Network
 
 ALEXNET_CHANNELS = (64, 192, 384, 256, 256)
 _ALEXNET_STAGES = ((0, 1), (2, 3, 4), (5, 6, 7), (8, 9), (10, 11))  # each ends in a ReLU
 
-SYNCNET_SIZE = 1024
+SYNCNET_LAYERS = 6  # convolutions of each tower
 IDENTITY_SIZE = 512
 _BLOCK_NAME = re.compile(r"layer([1-4])\.(\d{1,3})\.bn1\.weight$")
 _MAX_BLOCKS = 100  # of one stage; IResNet-200 has 60
@@ -43,41 +46,86 @@ class AlexNet(nn.Module):
         return outputs
 
 
-class SyncNet(nn.Module):
+@dataclass(frozen=True)
+class SyncConfig:
+    """Widths of SyncNet; the defaults are those of the published weights.
+
+    Attributes:
+        sound: channels of the sound tower's six convolutions.
+        lips: channels of the picture tower's six convolutions.
+        embedding: numbers in the common space.
+    """
+
+    sound: tuple[int, ...] = (64, 192, 384, 256, 256, 512)
+    lips: tuple[int, ...] = (96, 256, 256, 256, 256, 512)
+    embedding: int = 1024
+
+    def __post_init__(self) -> None:
+        """Check the widths.
+
+        Raises:
+            ValueError: a tower has not six, or a width is below one.
+        """
+        towers = (self.sound, self.lips)
+        if {*map(len, towers)} != {SYNCNET_LAYERS} or min(*self.sound, *self.lips) < 1:
+            raise ValueError(f"SyncNet takes {SYNCNET_LAYERS} widths a tower, got {towers}")
+        if self.embedding < 1:
+            raise ValueError(f"SyncNet embeds in one number or more, got {self.embedding}")
+
+    @classmethod
+    def tiny(cls) -> SyncConfig:
+        """Return a quarter of the width: what CPU cores train."""
+        return cls((16, 48, 96, 64, 64, 128), (24, 64, 64, 64, 64, 128), 256)
+
+    @classmethod
+    def base(cls) -> SyncConfig:
+        """Return the published widths."""
+        return cls()
+
+
+class SyncNet(Network):
     """Two towers that put five frames of a face and their .2 s of sound into one space."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, config: SyncConfig | None = None) -> None:
+        """Build it, at the published widths unless others are given."""
+        config = config or SyncConfig()
+        super().__init__(config)
+        a, b, c, d, e, f = config.sound
         self.netcnnaud = nn.Sequential(
-            *_conv2d(1, 64, 3, 1),
+            *_conv2d(1, a, 3, 1),
             nn.MaxPool2d(1, 1),
-            *_conv2d(64, 192, 3, 1),
+            *_conv2d(a, b, 3, 1),
             nn.MaxPool2d(3, (1, 2)),
-            *(*_conv2d(192, 384, 3, 1), *_conv2d(384, 256, 3, 1), *_conv2d(256, 256, 3, 1)),
+            *(*_conv2d(b, c, 3, 1), *_conv2d(c, d, 3, 1), *_conv2d(d, e, 3, 1)),
             nn.MaxPool2d(3, 2),
-            *_conv2d(256, 512, (5, 4), 0),
+            *_conv2d(e, f, (5, 4), 0),
         )
-        self.netfcaud = _head()
-        self.netfclip = _head()
+        self.netfcaud = _head(f, config.embedding)
+        a, b, c, d, e, f = config.lips
+        self.netfclip = _head(f, config.embedding)
         self.netcnnlip = nn.Sequential(
-            *_conv3d(3, 96, (5, 7, 7), 0, (1, 2, 2)),
+            *_conv3d(3, a, (5, 7, 7), 0, (1, 2, 2)),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            *_conv3d(96, 256, (1, 5, 5), (0, 1, 1), (1, 2, 2)),
+            *_conv3d(a, b, (1, 5, 5), (0, 1, 1), (1, 2, 2)),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2), padding=(0, 1, 1)),
-            *_conv3d(256, 256, (1, 3, 3), (0, 1, 1)),
-            *_conv3d(256, 256, (1, 3, 3), (0, 1, 1)),
-            *_conv3d(256, 256, (1, 3, 3), (0, 1, 1)),
+            *_conv3d(b, c, (1, 3, 3), (0, 1, 1)),
+            *_conv3d(c, d, (1, 3, 3), (0, 1, 1)),
+            *_conv3d(d, e, (1, 3, 3), (0, 1, 1)),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
-            *_conv3d(256, 512, (1, 6, 6), 0),
+            *_conv3d(e, f, (1, 6, 6), 0),
         )
 
+    def forward(self, frames: Tensor, mfcc: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of both."""
+        return self.lips(frames), self.sounds(mfcc)
+
     def sounds(self, mfcc: Tensor) -> Tensor:
-        """Return (b, 1024) embeddings of (b, 1, 13, 20) cepstra, 100 per second."""
+        """Return (b, embedding) of (b, 1, 13, 20) cepstra, 100 per second."""
         embedded: Tensor = self.netfcaud(self.netcnnaud(mfcc).flatten(1))
         return embedded
 
     def lips(self, frames: Tensor) -> Tensor:
-        """Return (b, 1024) embeddings of (b, 3, 5, 224, 224) BGR frames, 0..255, at 25 fps."""
+        """Return (b, embedding) of (b, 3, 5, 224, 224) BGR frames, 0..255, at 25 fps."""
         embedded: Tensor = self.netfclip(self.netcnnlip(frames).flatten(1))
         return embedded
 
@@ -152,9 +200,9 @@ class _Residual(nn.Module):
         return y + self.downsample(x)
 
 
-def _head() -> nn.Sequential:
+def _head(width: int, embedding: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, SYNCNET_SIZE)
+        nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, embedding)
     )
 
 

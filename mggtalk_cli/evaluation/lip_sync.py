@@ -3,18 +3,21 @@
 The face box grows as in the reference (`syncnet_python`): square, .4 of padding at the sides and
 below, median-filtered over 13 frames, 224 px; the box is that of our landmarks, not of its own
 detector. Sound: 13 cepstra, 100 per second, as of `python_speech_features`. Windows: five frames
-and their 20 cepstra, one per frame.
+and their 20 cepstra, one per frame. Crops and windows are differentiable in the frames, so that
+training shows SyncNet the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.fft import dct
 from scipy.ndimage import median_filter
+from torch import Tensor
+from torch.nn import functional
 
 from mggtalk_cli.core.audio import ANALYSIS_RATE
 from mggtalk_cli.errors import InputError
@@ -52,17 +55,14 @@ def sync_score(network: SyncNet, frames: Sequence[np.ndarray], samples: np.ndarr
             f"lip sync needs {WINDOW + 1} frames with their sound, got {len(frames)} frames and "
             f"{len(samples) / ANALYSIS_RATE:.2f} s: give a longer clip"
         )
-    crops = face_crops(frames)[..., ::-1]  # BGR, as OpenCV gave them to the reference
-    cepstra = mfcc(samples)
+    crops = torch.from_numpy(face_crops(frames).copy()).permute(0, 3, 1, 2)
+    cepstra = torch.from_numpy(mfcc(samples).astype(np.float32))
     lips, sounds = [], []
     with torch.inference_mode():
         for start in range(0, windows, BATCH):
             firsts = range(start, min(start + BATCH, windows))
-            seen = np.stack([crops[i : i + WINDOW] for i in firsts]).transpose(0, 4, 1, 2, 3)
-            lips.append(network.lips(torch.from_numpy(seen.astype(np.float32))))
-            heard = [cepstra[i * CEPSTRA_PER_FRAME :][: WINDOW * CEPSTRA_PER_FRAME] for i in firsts]
-            sound = np.stack(heard).transpose(0, 2, 1)[:, None]
-            sounds.append(network.sounds(torch.from_numpy(sound.astype(np.float32))))
+            lips.append(network.lips(lip_windows(crops, firsts).float()))
+            sounds.append(network.sounds(sound_windows(cepstra, firsts)))
     return lip_sync_error(torch.cat(lips).numpy(), torch.cat(sounds).numpy())
 
 
@@ -81,11 +81,74 @@ def face_crops(frames: Sequence[np.ndarray]) -> np.ndarray:
     if not len(known):
         raise InputError(f"no face in any of {len(frames)} frames: lip sync cannot be measured")
     nearest = known[np.clip(np.searchsorted(known, np.arange(len(frames)), "right") - 1, 0, None)]
-    boxes = boxes[nearest]
+    track = face_track(boxes[nearest])
+    crops = []
+    for frame, place in zip(frames, track, strict=True):
+        picture = torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1)))[None].float()
+        crop = cut_faces(picture, place[None])[0].permute(1, 2, 0)
+        crops.append((crop + 0.5).clamp(0, 255).byte().numpy())
+    return np.stack(crops)
+
+
+def face_track(boxes: np.ndarray) -> np.ndarray:
+    """Return (n, 3) centre and half side of square face boxes in px, smoothed over time.
+
+    Args:
+        boxes: (n, 4) left, top, right, bottom of the landmarks, px.
+    """
     half = (boxes[:, 2:] - boxes[:, :2]).max(1) / 2
     track = np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2, half], 1)
-    track = median_filter(track, size=(SMOOTHING, 1), mode="nearest")
-    return np.stack([_crop(frame, *place) for frame, place in zip(frames, track, strict=True)])
+    return np.asarray(median_filter(track, size=(SMOOTHING, 1), mode="nearest"))
+
+
+def cut_faces(
+    frames: Float[Tensor, "n 3 h w"], track: np.ndarray, *, side: int = CROP
+) -> Float[Tensor, "n 3 side side"]:
+    """Return the crops SyncNet sees; differentiable in the frames, grey beyond their edges.
+
+    A crop reaches from the top of the box down and is padded at the sides and below. It is
+    resampled bilinearly as OpenCV's `resize` does, which repeats the crop's own edge.
+
+    Args:
+        frames: RGB, 0..255.
+        track: (n, 3), see `face_track`.
+        side: of the crops, px.
+    """
+    x, y, half = track.T
+    wide = half * (1 + PADDING)
+    left, top = np.trunc(x - wide), np.trunc(y - half)  # whole pixels, as in the reference
+    right = np.maximum(np.trunc(x + wide), left + 1)
+    bottom = np.maximum(np.trunc(y + half * (1 + 2 * PADDING)), top + 1)
+    share = (np.arange(side) + 0.5) / side
+    columns, rows = (
+        (low + (share * (high - low)).clip(0.5, high - low - 0.5)) * 2 / size - 1
+        for low, high, size in (
+            (left[:, None], right[:, None], frames.shape[3]),
+            (top[:, None], bottom[:, None], frames.shape[2]),
+        )
+    )
+    shape = (len(track), side, side)
+    grid = np.stack(
+        [np.broadcast_to(columns[:, None], shape), np.broadcast_to(rows[:, :, None], shape)], 3
+    )
+    where = torch.from_numpy(grid).to(frames)
+    return GREY + functional.grid_sample(frames - GREY, where, align_corners=False)
+
+
+def lip_windows(
+    crops: Float[Tensor, "n 3 side side"], firsts: Iterable[int]
+) -> Float[Tensor, "b 3 5 side side"]:
+    """Return windows of crops by their first frames, BGR, as OpenCV gave them to the reference."""
+    return torch.stack([crops[i : i + WINDOW].flip(1).transpose(0, 1) for i in firsts])
+
+
+def sound_windows(
+    cepstra: Float[Tensor, "m 13"], firsts: Iterable[int]
+) -> Float[Tensor, "b 1 13 20"]:
+    """Return the cepstra of the same windows, by their first frames."""
+    count = CEPSTRA_PER_FRAME
+    rows = [cepstra[i * count : (i + WINDOW) * count] for i in firsts]
+    return torch.stack(rows).transpose(1, 2)[:, None]
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
@@ -121,19 +184,3 @@ def _mel_filters() -> np.ndarray:
     rising = (bins - low) / np.maximum(middle - low, 1)
     falling = (high - bins) / np.maximum(high - middle, 1)
     return np.where(bins < middle, rising, falling) * ((bins >= low) & (bins < high))
-
-
-def _crop(frame: np.ndarray, x: float, y: float, half: float) -> np.ndarray:
-    """Return the (224, 224, 3) crop: from the top of the box down, padded at sides and below."""
-    wide = half * (1 + PADDING)
-    left, top = int(x - wide), int(y - half)
-    right, bottom = int(x + wide), int(y + half * (1 + 2 * PADDING))
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
-    height, width = frame.shape[:2]
-    inside = frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    margins = (
-        (min(max(-top, 0), bottom - top), max(bottom - max(height, top), 0)),
-        (min(max(-left, 0), right - left), max(right - max(width, left), 0)),
-    )
-    padded = np.pad(inside, (*margins, (0, 0)), constant_values=GREY)
-    return np.asarray(cv2.resize(padded, (CROP, CROP)))

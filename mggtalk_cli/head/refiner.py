@@ -46,7 +46,7 @@ class RefinerConfig:
     @classmethod
     def tiny(cls) -> RefinerConfig:
         """Return a size for tests and training on a CPU."""
-        return cls(widths=(16, 32, 64))
+        return cls(widths=(16, 32, 64), side=128)
 
     @classmethod
     def base(cls) -> RefinerConfig:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from mggtalk_cli.artifacts import Artifact, open_artifact
 from mggtalk_cli.driver import Drive, drive_motion
 from mggtalk_cli.errors import ArtifactError, InputError
+from mggtalk_cli.evaluation.lip_sync import CEPSTRA_PER_FRAME
 from mggtalk_cli.motion.network import STACK
 from mggtalk_cli.training.example_folder import (
     CLIP,
@@ -142,8 +143,9 @@ def _check_contents(
         wrong = f"lacks {', '.join(missing)}" if missing else f"has {unknown[0][:40]!r} besides"
         raise ArtifactError(f"{path} {wrong}: not what an example of kind {note.kind} holds")
     height, width = found["frames"][1][1:3] if len(found["frames"][1]) == 4 else (0, 0)
-    sizes = {"t": note.frames, "h": height, "w": width, "a": STACK * note.frames}
+    sizes = {"t": note.frames, "h": height, "w": width}
     sizes |= {"r": height // REDUCED, "c": width // REDUCED}
+    sizes |= {"a": STACK * note.frames, "m": CEPSTRA_PER_FRAME * note.frames}
     for name, array in TRUTH.items():
         dtype, shape = found.get(name, (array.dtype, ()))
         if name in found and not (dtype == array.dtype and _fits(shape, array.shape, sizes)):

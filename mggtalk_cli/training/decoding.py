@@ -14,16 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from mggtalk_cli.deform import Deformed
-from mggtalk_cli.splat import DecoderNetworks, Gaussians, LearnedDecoder, densify_gaussians
+from mggtalk_cli.splat import (
+    FRONT,
+    MIRROR,
+    DecoderNetworks,
+    LearnedDecoder,
+    corrected,
+    densify_gaussians,
+    log_scales,
+)
 from mggtalk_cli.training import losses
 from mggtalk_cli.training.dataset import Example
-from mggtalk_cli.training.driven import FRONT, MIRROR, DrivenHead, Moment
+from mggtalk_cli.training.driven import DrivenHead, Moment
 from mggtalk_cli.training.footage import Footage
 from mggtalk_cli.training.pictures import head_psnr
 from mggtalk_cli.training.recipe import Recipe
 
 NEEDED = ("frames", "person")  # of the truth
-LEAST_SQUARE_CM2 = 1e-12  # of a tangent's length, whose logarithm is taken
 
 # A moment's premultiplied colour and alpha to its final frame.
 Finish = Callable[[Moment, Tensor, Tensor], Tensor]
@@ -49,37 +56,50 @@ class DecoderTask:
     def loss(self, step: int, index: int) -> dict[str, Tensor]:
         """Return the terms of one frame, see `Task.loss`."""
         moment = self.footage.moment(step, index)
-        terms, image = self.terms(moment, moment.analytic())
-        earlier = self.footage.temporal(image, moment, lambda m: self.final(m, m.analytic()))
-        return terms | earlier
+        decoder = self.decoder(moment.head)
+        terms, image = self.terms(decoder, moment, moment.analytic())
+
+        def final(each: Moment) -> Tensor:
+            return self.final(each, each.analytic(), decoder=decoder)
+
+        terms |= self.footage.temporal(image, moment, final)
+        return terms | self.footage.sync(moment, final)
 
     def terms(
-        self, moment: Moment, posed: Deformed, *, finish: Finish = composited, whole: bool = False
+        self,
+        decoder: LearnedDecoder,
+        moment: Moment,
+        posed: Deformed,
+        *,
+        finish: Finish = composited,
+        whole: bool = False,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the terms of a frame's posed points, and its coarse final frame.
 
         Args:
+            decoder: of the head.
             moment: the frame.
             posed: its points.
             finish: makes the final frame.
             whole: compare whole frames, not the person alone: `finish` learns, too.
         """
-        head, decoder = moment.head, self.decoder(moment.head)
-        coarse = decoder.decode(posed.points, posed.visibility, head.sheet)
-        dense = decoder.densify(coarse)
+        raw = decoder.raw(posed.points[None])[0]
+        coarse = corrected(moment.gaussians(posed), raw)
+        terms = {"scale": losses.scale_loss(log_scales(raw)[:, :2])}
+        drawn = [coarse]
+        if self.footage.recipe.dense:
+            dense = decoder.densify(coarse)
+            drawn.append(dense)
+            terms["offset"] = losses.offset_loss(dense.means - densify_gaussians(coarse).means)
         images, masks = [], []
-        for gaussians in (coarse, dense):
-            color, alpha = head.drawn(gaussians)
+        for gaussians in drawn:
+            color, alpha = moment.head.drawn(gaussians)
             images.append(finish(moment, color, alpha))
             masks.append(losses.mask_loss(alpha, moment.person))
         mask = None if whole else moment.person
         compared = [self.footage.compared(image, moment.truth, mask) for image in images]
-        terms = {
-            **losses.mean_terms(*compared),
-            "mask": torch.stack(masks).mean(),
-            "scale": losses.scale_loss(growth(coarse, moment.gaussians(posed))),
-            "offset": losses.offset_loss(dense.means - densify_gaussians(coarse).means),
-        }
+        terms |= losses.mean_terms(*compared)
+        terms["mask"] = torch.stack(masks).mean()
         return terms, images[0]
 
     def decoder(self, head: DrivenHead) -> LearnedDecoder:
@@ -93,11 +113,13 @@ class DecoderTask:
         moment: Moment,
         posed: Deformed,
         *,
+        decoder: LearnedDecoder | None = None,
         dense: bool = False,
         finish: Finish = composited,
     ) -> Tensor:
-        """Return the final frame (1, 3, H, W) of posed points."""
-        head, decoder = moment.head, self.decoder(moment.head)
+        """Return the final frame (1, 3, H, W) of posed points; `decoder` is that of the head."""
+        head = moment.head
+        decoder = decoder or self.decoder(head)
         gaussians = decoder.decode(posed.points, posed.visibility, head.sheet)
         if dense:
             gaussians = decoder.densify(gaussians)
@@ -108,13 +130,13 @@ class DecoderTask:
         return self.footage.measured(self._numbers)
 
     def _numbers(self, moment: Moment) -> dict[str, float]:
-        posed, head = moment.analytic(), moment.head
+        posed, head, decoder = moment.analytic(), moment.head, self.decoder(moment.head)
         four = head.finished(*head.drawn(densify_gaussians(moment.gaussians(posed))))
         return {
             "analytic_db": head_psnr(moment.drawn(posed), moment),
-            "db": head_psnr(self.final(moment, posed), moment),
+            "db": head_psnr(self.final(moment, posed, decoder=decoder), moment),
             "analytic_dense_db": head_psnr(four, moment),
-            "dense_db": head_psnr(self.final(moment, posed, dense=True), moment),
+            "dense_db": head_psnr(self.final(moment, posed, decoder=decoder, dense=True), moment),
         }
 
     def sheet(self) -> np.ndarray:
@@ -122,12 +144,6 @@ class DecoderTask:
         return self.footage.sheet(
             lambda m: (m.truth, m.drawn(m.analytic()), self.final(m, m.analytic()))
         )
-
-
-def growth(learned: Gaussians, analytic: Gaussians) -> Tensor:
-    """Return (n, 2) log of how much longer learned tangents are."""
-    squares = [g.tangents.square().sum(-1).clamp_min(LEAST_SQUARE_CM2) for g in (learned, analytic)]
-    return 0.5 * (squares[0].log() - squares[1].log())
 
 
 def task(examples: Sequence[Example], held_out: Sequence[Example], recipe: Recipe) -> DecoderTask:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mggtalk_cli.deform import DeformConfig, Deformed, DeformNetwork
+from mggtalk_cli.splat import FRONT
 from mggtalk_cli.training import losses
 from mggtalk_cli.training.dataset import Example
-from mggtalk_cli.training.driven import FRONT, DrivenHead, Moment
+from mggtalk_cli.training.driven import DrivenHead, Moment
 from mggtalk_cli.training.footage import Footage
 from mggtalk_cli.training.pictures import PICTURE, head_psnr
 from mggtalk_cli.training.recipe import Recipe

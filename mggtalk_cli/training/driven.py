@@ -34,9 +34,6 @@ KEPT_HEADS = 64
 # Points behind the camera are taken to be this far before it, so that no division fails.
 NEAREST_CM = 1e-3
 
-# The sheet of the photo's own pixels, and its mirror image.
-FRONT, MIRROR = "front", "mirror"
-
 Picture = Float[Tensor, "1 3 h w"]
 Mask = Float[Tensor, "1 1 h w"]
 
@@ -221,6 +218,11 @@ class Clips:
         """Take clips of two frames or more, at least one."""
         people = sorted({clip.note.identity for clip in clips})
         self._people = [[c for c in clips if c.note.identity == person] for person in people]
+
+    @property
+    def people(self) -> int:
+        """How many people there are."""
+        return len(self._people)
 
     def drawn(self, *seed: int, device: torch.device) -> Moment:
         """Return the moment that these numbers choose; never frame 0, which is the photo."""

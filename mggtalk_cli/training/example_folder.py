@@ -39,7 +39,8 @@ MAX_NOTE_BYTES = 1 << 16  # origins and licences are a few lines
 class TrueArray:
     """One array of the truth: dtype as in safetensors, symbolic shape, meaning.
 
-    Sizes: t frames, h w their height and width, r c those of the flow's cells, v views.
+    Sizes: t frames, h w their height and width, r c those of the flow's cells, v views, a m rows
+    of sound.
     """
 
     dtype: str
@@ -56,6 +57,7 @@ TRUTH = {
     "flow": TrueArray("F16", "t r c 2", "px, from the analytic final frame to the true", (CLIP,)),
     "trust": TrueArray("U8", "t r c", "share of each cell whose flow can be believed", (CLIP,)),
     "audio_features": TrueArray("F16", "a 384", "heard at 50 Hz, as `motion.network` hears it"),
+    "cepstra": TrueArray("F32", "m 13", "heard at 100 Hz, as `evaluation.lip_sync` hears it"),
     "depth": TrueArray("F32", "v h w", "cm along the viewing axis, 0 outside", (SYNTHETIC,)),
     "normals": TrueArray("I8", "v h w 3", "127 x unit normals, head frame", (SYNTHETIC,)),
     "mask": TrueArray("U8", "v h w", "coverage of the head in each view", (SYNTHETIC,)),

@@ -16,8 +16,11 @@ from mggtalk_cli.training.driven import Clips, Moment, usable_clips
 from mggtalk_cli.training.perceptual import Perceptual, open_perceptual
 from mggtalk_cli.training.pictures import mean_rows, side_by_side
 from mggtalk_cli.training.recipe import Recipe
+from mggtalk_cli.training.sync_expert import SyncExpert, open_expert
+from mggtalk_cli.training.task import ANALYTIC, OWN
 
-CHECKED_FRAMES = 4  # of every held-out person
+CHECKED_FRAMES = 4  # of every held-out person, at least
+OWN_FRAMES = 100  # in all, where nobody is held out: every frame of one short clip
 SHOWN_PEOPLE = 6  # on a sample sheet
 
 
@@ -30,6 +33,7 @@ class Footage:
         held_out: of people who are never learned from; None = nobody.
         recipe: how to learn.
         perceptual: the perceptual distance; None = without.
+        expert: of lip sync; None = without.
         network: the device of which everything is to be on.
     """
 
@@ -37,6 +41,7 @@ class Footage:
     held_out: Clips | None
     recipe: Recipe
     perceptual: Perceptual | None
+    expert: SyncExpert | None
     network: nn.Module
 
     @classmethod
@@ -60,7 +65,8 @@ class Footage:
 
         Raises:
             InputError: none of the examples is such a clip of two frames or more.
-            WeightsError: the file of the perceptual distance is missing or damaged.
+            WeightsError: the file of the perceptual distance or of the expert is missing or
+                damaged.
         """
         usable, kept = usable_clips(examples, needed), usable_clips(held_out, needed)
         if not usable:
@@ -68,7 +74,9 @@ class Footage:
                 f"none of {len(examples)} examples is a clip: make some with `mggtalk prepare`"
             )
         held = Clips(kept) if kept else None
-        return cls(Clips(usable), held, recipe, open_perceptual(recipe.perceptual), network)
+        heard = recipe.expert if recipe.losses.get("sync", 0.0) > 0 else ""
+        experts = open_perceptual(recipe.perceptual), open_expert(heard, usable, kept)
+        return cls(Clips(usable), held, recipe, *experts, network)
 
     @property
     def device(self) -> torch.device:
@@ -106,14 +114,28 @@ class Footage:
         truth = torch.cat([moment.before.truth, moment.truth])
         return {"temporal": losses.temporal_loss(frames, truth)}
 
+    def sync(self, moment: Moment, final: Callable[[Moment], Tensor]) -> dict[str, Tensor]:
+        """Return the term `sync` of the frames around a moment, {} without an expert.
+
+        Args:
+            moment: any frame.
+            final: makes the final frame (1, 3, H, W) of a moment.
+        """
+        return {} if self.expert is None else self.expert.term(moment, final)
+
     @torch.no_grad()
     def measured(self, numbers: Callable[[Moment], Mapping[str, float]]) -> dict[str, float]:
-        """Return the mean of numbers over frames of people held out, {} where nobody is."""
-        if self.held_out is None:
-            return {}
-        return mean_rows(
-            [numbers(m) for m in self.held_out.spread(CHECKED_FRAMES, device=self.device)]
-        )
+        """Return the mean of numbers over frames of people held out.
+
+        Where nobody is held out, they are of frames learned from and named so: "own_db" and
+        "analytic_own_db" instead of "db" and "analytic_db".
+        """
+        clips, count = self.held_out, CHECKED_FRAMES
+        if clips is None:
+            clips = self.clips
+            count = max(count, OWN_FRAMES // clips.people)
+        means = mean_rows([numbers(m) for m in clips.spread(count, device=self.device)])
+        return means if self.held_out is not None else {_own(n): v for n, v in means.items()}
 
     @torch.no_grad()
     def sheet(self, pictures: Callable[[Moment], Sequence[Tensor]]) -> np.ndarray:
@@ -121,3 +143,14 @@ class Footage:
         moments = (self.held_out or self.clips).spread(1, device=self.device)
         shown = zip(range(SHOWN_PEOPLE), moments, strict=False)
         return side_by_side([pictures(moment) for _, moment in shown])
+
+
+def _own(name: str) -> str:
+    """Return the name of a number of frames that were learned from.
+
+    >>> _own("db"), _own("analytic_db")
+    ('own_db', 'analytic_own_db')
+    """
+    if name.startswith(ANALYTIC):
+        return ANALYTIC + OWN + name.removeprefix(ANALYTIC)
+    return OWN + name

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mggtalk_cli.splat import DecoderNetworks
+from mggtalk_cli.splat import DecoderNetworks, LearnedDecoder
 from mggtalk_cli.training import decoding, deforming, inpainting, losses, refining
 from mggtalk_cli.training.dataset import Example
 from mggtalk_cli.training.driven import Moment
 from mggtalk_cli.training.example_folder import SYNTHETIC
 from mggtalk_cli.training.footage import Footage
 from mggtalk_cli.training.patch_gan import new_judge
-from mggtalk_cli.training.pictures import head_psnr
+from mggtalk_cli.training.pictures import head_psnr, psnr
 from mggtalk_cli.training.recipe import Recipe
 
 NEEDED = (*deforming.NEEDED, *decoding.NEEDED)  # of the truth
@@ -52,9 +52,11 @@ class JointTask:
         moment = self.footage.moment(step, index)
         posed, analytic = moment.learned(self.deform.network), moment.analytic()
         finish = self.inpaint.finished
-        terms, image = self.decoder.terms(moment, posed, finish=finish, whole=True)
+        decoder = self.decoder.decoder(moment.head)
+        terms, image = self.decoder.terms(decoder, moment, posed, finish=finish, whole=True)
         terms["flow"] = deforming.flow_term(moment, posed, analytic)
-        terms |= self.footage.temporal(image, moment, self.final)
+        terms |= self.footage.temporal(image, moment, lambda m: self.final(m, decoder))
+        terms |= self.footage.sync(moment, lambda m: self.final(m, decoder))
         if self.footage.recipe.opposed(step):
             terms["gan"] = losses.generator_hinge(self.inpaint.judge(image))
         more = {"offset": losses.offset_loss(deforming.shift(moment, posed, analytic))}
@@ -68,20 +70,24 @@ class JointTask:
             image = self.final(moment)
         return losses.adversary_hinge(judge(moment.truth), judge(image))
 
-    def final(self, moment: Moment) -> Tensor:
-        """Return the final frame (1, 3, H, W) through every network."""
+    def final(self, moment: Moment, decoder: LearnedDecoder | None = None) -> Tensor:
+        """Return the final frame (1, 3, H, W) through every network; see `DecoderTask.final`."""
         posed = moment.learned(self.deform.network)
-        return self.decoder.final(moment, posed, finish=self.inpaint.finished)
+        finish = self.inpaint.finished
+        return self.decoder.final(moment, posed, decoder=decoder, finish=finish)
 
     def validate(self) -> dict[str, float]:
-        """Return the PSNR over the person, of people never seen, and the refiner's numbers."""
+        """Return the PSNR over the person and of whole frames, and the refiner's numbers."""
         known = {} if self.refiner is None else self.refiner.validate()
         return known | self.footage.measured(self._numbers)
 
     def _numbers(self, moment: Moment) -> dict[str, float]:
+        analytic, final = moment.drawn(moment.analytic()), self.final(moment)
         return {
-            "analytic_db": head_psnr(moment.drawn(moment.analytic()), moment),
-            "db": head_psnr(self.final(moment), moment),
+            "analytic_db": head_psnr(analytic, moment),
+            "db": head_psnr(final, moment),
+            "analytic_frame_db": psnr(analytic, moment.truth),
+            "frame_db": psnr(final, moment.truth),
         }
 
     def sheet(self) -> np.ndarray:

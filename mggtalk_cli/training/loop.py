@@ -251,7 +251,7 @@ class _Run:
             with self.average.in_use(), torch.no_grad():
                 self.after = dict(self.task.validate())
                 sheet = self.task.sheet()
-            log.add(done, {f"held_out/{key}": value for key, value in self.after.items()})
+            log.add(done, {f"measured/{key}": value for key, value in self.after.items()})
             if sheet is not None:
                 log.show(done, sheet)
         self.fabric.barrier()

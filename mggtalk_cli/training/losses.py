@@ -143,6 +143,16 @@ def offset_loss(offsets_cm: Float[Tensor, "*n d"]) -> Tensor:
     return LARGE_OFFSET_CM**2 * ((1.0 + square).sqrt() - 1.0).mean()
 
 
+def slope_loss(offset_cm: Mask, mask: Mask) -> Tensor:
+    """Return the mean square of an offset's differences (cm) between neighbours on the mask."""
+    steps = []
+    for axis in (2, 3):
+        length = offset_cm.shape[axis]
+        both = mask.narrow(axis, 1, length - 1) * mask.narrow(axis, 0, length - 1)
+        steps.append(masked_mean(offset_cm.diff(dim=axis).square(), both))
+    return steps[0] + steps[1]
+
+
 def scale_loss(log_scale: Float[Tensor, "*n d"], *, free: float = SCALE_FREE) -> Tensor:
     """Return the mean square of how far changes of log scales go beyond what is free."""
     return functional.relu(log_scale.abs() - free).square().mean()

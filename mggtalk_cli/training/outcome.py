@@ -21,8 +21,8 @@ class Outcome:
 
     Attributes:
         steps: done in all, of `recipe.steps`.
-        before: held-out numbers of the untrained networks.
-        after: held-out numbers of the averaged weights; those last measured.
+        before: numbers of the untrained networks, see `Task.validate`.
+        after: those of the averaged weights; the last ones measured.
         device: where it ran, and in how many processes.
         steps_per_s: of this run, validation not counted.
         examples_per_s: likewise.

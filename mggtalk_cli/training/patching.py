@@ -1,7 +1,7 @@
 """Training of the mouth and eye networks on crops of the stored analytic frames.
 
-Only what lies in a region's mask is learned and measured. Where an expert of `train sync` passed
-its gate, mouths are also asked to go with their sound; an adversary may join late.
+Only what lies in a region's mask is learned and measured. Where a lip sync expert passed its gate,
+mouths are also asked to go with their sound; an adversary may join late.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ from mggtalk_cli.training.footage import Footage
 from mggtalk_cli.training.patch_gan import PatchGan, new_judge
 from mggtalk_cli.training.pictures import psnr, sharpness
 from mggtalk_cli.training.recipe import Recipe
-from mggtalk_cli.training.sync import ROWS_PER_FRAME, WINDOW, SyncExpert, open_expert, sync_term
 
 NEEDED = ("frames", "person", "render")  # of the truth
-AUDIO = "audio_features"
 JUDGED = "mouth"  # whose crops the adversary sees
 LEAST_SHARPNESS = 1e-6  # of a true crop, which divides
 
@@ -45,7 +43,6 @@ class PatchTask:
     parts: Mapping[str, PatchNetwork]
     judge: PatchGan
     footage: Footage
-    expert: SyncExpert | None
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -63,7 +60,7 @@ class PatchTask:
         terms = losses.mean_terms(
             *(self._terms(region, name, moment, step) for name, region in self._regions())
         )
-        return terms | self._sync(moment)
+        return terms | self.footage.sync(moment, lambda each: self.final(each, JUDGED))
 
     def _terms(self, region: Region, name: str, moment: Moment, step: int) -> dict[str, Tensor]:
         crop, truth, mask = self.crops(region, name, moment)
@@ -75,19 +72,6 @@ class PatchTask:
         if name == JUDGED and self.footage.recipe.opposed(step):
             terms["gan"] = losses.generator_hinge(self.judge(crop))
         return terms
-
-    def _sync(self, moment: Moment) -> dict[str, Tensor]:
-        """Return how little the expert believes the mouths around a moment, where there is one."""
-        head, count = moment.head, moment.head.example.note.frames
-        if self.expert is None or AUDIO not in head.example.names or count < WINDOW:
-            return {}
-        first = int(np.clip(moment.index - WINDOW // 2, 0, count - WINDOW))
-        window = [Moment(head, first + i) for i in range(WINDOW)]
-        frames = torch.cat([self.final(each, JUDGED) for each in window])
-        face = torch.from_numpy(np.stack([each.landmarks for each in window])).to(frames)
-        rows = slice(first * ROWS_PER_FRAME, (first + WINDOW) * ROWS_PER_FRAME)
-        heard = torch.from_numpy(head.example.truth(AUDIO, rows.start, rows.stop)).to(frames)
-        return {"sync": sync_term(self.expert.to(frames.device), frames, face, heard)}
 
     def adversary_loss(self, step: int, index: int) -> Tensor:
         """Return how badly the judge tells true mouths from ours."""
@@ -166,11 +150,9 @@ def task(examples: Sequence[Example], held_out: Sequence[Example], recipe: Recip
 
     Raises:
         InputError: see `Footage.of`.
-        WeightsError: the expert's file is missing or damaged.
+        WeightsError: see `Footage.of`.
     """
     config = getattr(PatchConfig, recipe.preset)()
     parts = {name: PatchNetwork(config) for name in REGIONS}
     footage = Footage.of(examples, held_out, recipe, parts[JUDGED], needed=NEEDED)
-    found = open_expert(recipe.expert)
-    expert = found[0] if found is not None and found[1] > 0 else None
-    return PatchTask(parts, new_judge(recipe.preset), footage, expert)
+    return PatchTask(parts, new_judge(recipe.preset), footage)

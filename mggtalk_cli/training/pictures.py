@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 PICTURE = ("l1", "ssim", "perceptual")
 
 
-def true_terms(
-    image: Tensor, moment: Moment, *, perceptual: losses.Distance | None = None
-) -> dict[str, Tensor]:
-    """Return l1, ssim and perceptual of a final frame (1, 3, H, W) over the person."""
-    return losses.picture_terms(image, moment.truth, mask=moment.person, perceptual=perceptual)
-
-
 def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     """Return the PSNR (dB, peak 1) of a picture (1, 3, H, W), or of what a mask shows of it."""
     error = losses.masked_mean((image.clamp(0, 1) - truth).square(), mask)

@@ -26,6 +26,7 @@ from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.core.output import atomic_path, explained_write_errors
 from mggtalk_cli.driver import drive_motion, motion_artifact
 from mggtalk_cli.errors import InputError, MggTalkError
+from mggtalk_cli.evaluation.lip_sync import CEPSTRA_PER_FRAME, mfcc
 from mggtalk_cli.evaluation.report import file_hash
 from mggtalk_cli.motion.network import MOUTH_RATE, STACK
 from mggtalk_cli.training.clips import Clip
@@ -80,7 +81,8 @@ class PrepareOptions:
     @property
     def settings(self) -> dict[str, object]:
         """What must agree for an example to be kept."""
-        return {"frames": self.frames, "size": self.size, "fps": FPS, "mggtalk": __version__}
+        sizes = {"frames": self.frames, "size": self.size, "fps": FPS}
+        return sizes | {"cepstra": True, "mggtalk": __version__}  # older examples have none
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ def write_example(
         # From here on with what was written: training will see the same.
         truth = true_arrays(cropped, folder)
         if cropped.sound is not None:
-            truth["audio_features"] = _heard(clip.path, len(cropped.frames))
+            truth |= heard(clip.path, len(cropped.frames))
         write_truth(folder, truth)
     return note
 
@@ -271,12 +273,20 @@ def true_arrays(clip: CroppedClip, folder: Path) -> dict[str, np.ndarray]:
     return {name: np.stack(arrays) for name, arrays in rows.items()}
 
 
-def _heard(path: Path, frames: int) -> np.ndarray:
-    """Return (2 frames, 384) float16 features of the sound of the first frames."""
+def heard(path: Path, frames: int) -> dict[str, np.ndarray]:
+    """Return what `example_folder.TRUTH` tells of the sound of a clip's first frames."""
     blocks = islice(AudioFile(path).blocks_16k_mono(), int(np.ceil(frames / FPS)) + 1)
-    features = features_of(np.concatenate(list(blocks)))[: STACK * frames]
-    missing = STACK * frames - len(features)  # a track that ends before the picture
-    return np.pad(features, ((0, missing), (0, 0)), mode="edge")
+    samples = np.concatenate(list(blocks))
+    return {
+        "audio_features": _lasting(features_of(samples), STACK * frames),
+        "cepstra": _lasting(mfcc(samples).astype(np.float32), CEPSTRA_PER_FRAME * frames),
+    }
+
+
+def _lasting(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return so many rows; the last one is repeated where a track ends before the picture."""
+    rows = rows[:count]
+    return np.pad(rows, ((0, count - len(rows)), (0, 0)), mode="edge")
 
 
 # ---------------------------------------------------------------- what is told

@@ -43,13 +43,16 @@ class Recipe:
         validate_every: steps between looks at the held-out examples.
         save_every: steps between saved states.
         preset: size of new networks, "tiny" or "base".
+        dense: compare the dense render beside the coarse one; else the densifier learns nothing,
+            and a step takes two thirds of the time.
         only_ship: learn only from examples whose licence lets the weights be given away.
         held_out: share of the identities that is measured on and never learned from.
         gan_start: step at which the adversary joins; 0 = never.
         gan_rate: learning rate of the adversary.
         frozen: networks that are left as they are from `gan_start` on.
         perceptual: file with AlexNet's weights for the perceptual term; "" = without that term.
-        expert: checkpoint of `train sync` for the sync term; "" = without that term.
+        expert: checkpoint of `train sync`, or SyncNet's published weights, for the sync term; "" =
+            without that term.
         losses: weight of every term of the loss.
     """
 
@@ -66,6 +69,7 @@ class Recipe:
     validate_every: int = 200
     save_every: int = 100
     preset: str = "tiny"
+    dense: bool = True
     only_ship: bool = False
     held_out: float = 0.2
     gan_start: int = 0
@@ -101,16 +105,23 @@ class Recipe:
 # What a picture is compared by: METHOD of the paper, L1 + .2 (1 - SSIM) + .01 perceptual.
 _PICTURE = {"l1": 1.0, "ssim": 0.2, "perceptual": 0.01}
 
+# Depth where it is known, the share of a clip's flow that depth leaves elsewhere. Flow is noisy: of
+# its own it would have every pixel where its noise says.
+_REFINED = {"depth": 0.2, "normal": 0.02, "parallax": 1.0, "offset": 0.05, "smooth": 2.0}
+
 # Every stage that can be trained: what it changes in `Recipe`. The terms named under `losses` are
 # all that its task may return and a recipe file may weigh.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "refiner": {"losses": {"depth": 1.0, "normal": 0.1, "offset": 0.01}},
+    "refiner": {"rate": 1e-3, "steps": 400, "losses": _REFINED},
     "deform": {
         "rate": 1e-3,
         "losses": {**_PICTURE, "flow": 1.0, "offset": 0.01, "temporal": 0.1},
     },
     "decoder": {
-        "losses": {**_PICTURE, "mask": 0.1, "offset": 0.01, "scale": 0.01, "temporal": 0.1}
+        "losses": {
+            **_PICTURE,
+            **{"mask": 0.1, "offset": 0.01, "scale": 0.01, "temporal": 0.1, "sync": 0.03},
+        },
     },
     "inpaint": {"losses": {**_PICTURE, "temporal": 0.1, "gan": 0.02}},
     "mouth": {
@@ -122,8 +133,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "frozen": ("refiner", "deform", "encoder", "decoder", "sym_decoder", "densifier"),
         "losses": {
             **_PICTURE,
+            **_REFINED,
             **{"flow": 1.0, "mask": 0.1, "offset": 0.01, "scale": 0.01},
-            **{"depth": 1.0, "normal": 0.1, "temporal": 0.1, "gan": 0.02},
+            **{"temporal": 0.1, "gan": 0.02, "sync": 0.03},
         },
     },
     "sync": {"rate": 1e-4, "batch": 8, "losses": {"sync": 1.0}},

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from mggtalk_cli import __version__
 from mggtalk_cli.training.dataset import Example
+from mggtalk_cli.training.task import ANALYTIC, OWN
 
 if TYPE_CHECKING:
     from mggtalk_cli.training.recipe import Recipe
     from mggtalk_cli.training.stage import StageTraining
-
-ANALYTIC = "analytic_"  # what the names of the analytic variant's numbers begin with
 
 
 def stage_card(made: StageTraining, *, name: str, content: bytes) -> str:
@@ -44,7 +43,8 @@ def stage_card(made: StageTraining, *, name: str, content: bytes) -> str:
         number_table(outcome.before, outcome.after),
         "Before: the weights it began with; new networks give the analytic result. After: the "
         "moving average of the weights. Whether a gain is beyond noise is for `mggtalk evaluate` "
-        "to say.",
+        f"to say. Numbers that begin with {OWN} are of frames it learned from, as nobody is held "
+        "out: they tell what it knows by heart.",
     ]
     return "\n\n".join(parts) + "\n"
 

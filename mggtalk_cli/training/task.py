@@ -8,6 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor, nn
 
+# What the names of numbers begin with: of the analytic variant; of frames that were learned from.
+ANALYTIC, OWN = "analytic_", "own_"
+
 
 class Task(Protocol):
     """Something to learn.
@@ -33,7 +36,10 @@ class Task(Protocol):
         """
 
     def validate(self) -> dict[str, float]:
-        """Return numbers on held-out examples; those of the analytic variant as "analytic_*"."""
+        """Return numbers on held-out examples; those of the analytic variant as "analytic_*".
+
+        Where nothing is held out, they may be of what is learned from, as "own_*".
+        """
 
     def sheet(self) -> np.ndarray | None:
         """Return a picture (H, W, 3) uint8 of samples to look at, or None."""

@@ -176,6 +176,47 @@ def test_resizing_puts_corners_on_corners() -> None:
     assert torch.equal(inception.resized(torch.ones(1, 3, 1, 1)), torch.ones(1, 3, 299, 299))
 
 
+# The weights in `syncnet_v2.model`; every convolution and the first of each two linear layers is
+# followed by a batch normalisation, whose number is one higher.
+SYNCNET_V2 = {
+    **{"netcnnaud.0": (64, 1, 3, 3), "netcnnaud.4": (192, 64, 3, 3)},
+    **{"netcnnaud.8": (384, 192, 3, 3), "netcnnaud.11": (256, 384, 3, 3)},
+    **{"netcnnaud.14": (256, 256, 3, 3), "netcnnaud.18": (512, 256, 5, 4)},
+    **{"netcnnlip.0": (96, 3, 5, 7, 7), "netcnnlip.4": (256, 96, 1, 5, 5)},
+    **{"netcnnlip.8": (256, 256, 1, 3, 3), "netcnnlip.11": (256, 256, 1, 3, 3)},
+    **{"netcnnlip.14": (256, 256, 1, 3, 3), "netcnnlip.18": (512, 256, 1, 6, 6)},
+    **{"netfcaud.0": (512, 512), "netfcaud.3": (1024, 512)},
+    **{"netfclip.0": (512, 512), "netfclip.3": (1024, 512)},
+}
+
+
+def test_syncnet_is_the_published_one() -> None:
+    expected: dict[str, tuple[int, ...]] = {}
+    for layer, shape in SYNCNET_V2.items():
+        part, number = layer.split(".")
+        expected |= {f"{layer}.weight": shape, f"{layer}.bias": shape[:1]}
+        if number != "3":
+            norm = ("weight", "bias", "running_mean", "running_var")
+            expected |= {f"{part}.{int(number) + 1}.{name}": shape[:1] for name in norm}
+            expected[f"{part}.{int(number) + 1}.num_batches_tracked"] = ()
+    with torch.device("meta"):
+        base = backbones.SyncNet(backbones.SyncConfig.base()).state_dict()
+        tiny = backbones.SyncNet(backbones.SyncConfig.tiny()).state_dict()
+    assert {key: tuple(value.shape) for key, value in base.items()} == expected
+    assert list(tiny) == list(base)
+    assert sum(v.numel() for v in tiny.values()) < sum(v.numel() for v in base.values()) / 10
+
+
+def test_syncnet_in_other_widths() -> None:
+    network = backbones.SyncNet(backbones.SyncConfig((2, 3, 4, 5, 6, 7), (3, 2, 3, 4, 5, 6), 8))
+    with torch.device("meta"):
+        lips, sounds = network.to("meta")(torch.empty(2, 3, 5, 224, 224), torch.empty(2, 1, 13, 20))
+    assert lips.shape == sounds.shape == (2, 8)
+    for wrong in ({"sound": (64, 192)}, {"lips": (0, 1, 1, 1, 1, 1)}, {"embedding": 0}):
+        with pytest.raises(ValueError, match="SyncNet"):
+            backbones.SyncConfig(**wrong)
+
+
 def test_syncnet_embeds_lips_and_sound(saved: Any, photo: np.ndarray) -> None:
     path = saved(backbones.SyncNet, "syncnet.safetensors")
     shapes = {k: tuple(v.shape) for k, v in weights.read_weights(path).tensors.items()}

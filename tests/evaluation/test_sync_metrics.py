@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -124,6 +125,47 @@ def test_crops_follow_the_face_and_are_grey_beyond_the_picture(portrait_path: Pa
     cut = photo[:, photo.shape[1] // 2 - 60 :]
     [beyond] = lip_sync.face_crops([cut])
     assert (beyond[:, :5] == lip_sync.GREY).all()
+
+
+def opencv_crop(frame: np.ndarray, x: float, y: float, half: float) -> np.ndarray:
+    """The reference's crop: grey padding, then OpenCV's resize."""
+    rows, columns = (int(y - half), int(y + 1.8 * half)), (int(x - 1.4 * half), int(x + 1.4 * half))
+    far = 400
+    padded = np.pad(frame, ((far, far), (far, far), (0, 0)), constant_values=110)
+    inside = padded[far + rows[0] : far + rows[1], far + columns[0] : far + columns[1]]
+    return np.asarray(cv2.resize(inside, (224, 224)))
+
+
+@pytest.mark.parametrize(
+    "place", [(60.2, 40.9, 30.3), (60, 50, 9.7), (10.5, 12.5, 20.25), (110, 80, 100)]
+)
+def test_crops_are_the_references(place: tuple[float, float, float]) -> None:
+    """Inside, enlarged, beyond an edge, and beyond all of them; OpenCV rounds to whole levels."""
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    frame = cv2.GaussianBlur(noise, (0, 0), 1.0)
+    [crop] = lip_sync.cut_faces(
+        torch.from_numpy(frame).permute(2, 0, 1)[None].float(), np.array([place])
+    )
+    expected = opencv_crop(frame, *place)
+    assert np.abs(crop.permute(1, 2, 0).numpy() - expected).max() < 1.01
+    assert expected.std() > 5
+
+
+def test_crops_are_differentiable() -> None:
+    frames = 255 * torch.rand(2, 3, 8, 9, dtype=torch.float64, requires_grad=True)
+    track = np.array([[4.2, 4.0, 2.5], [5.0, 3.0, 4.0]])
+    assert torch.autograd.gradcheck(lambda f: lip_sync.cut_faces(f, track, side=4), (frames,))
+
+
+def test_windows_are_bgr_and_of_one_time() -> None:
+    crops = torch.arange(9.0)[:, None, None, None] + torch.tensor([0.1, 0.2, 0.3])[:, None, None]
+    cepstra = torch.arange(36.0)[:, None] / 4 + torch.zeros(13)
+    lips = lip_sync.lip_windows(crops, [0, 3])
+    assert lips.shape == (2, 3, 5, 1, 1)
+    assert lips[1, :, 0, 0, 0].tolist() == pytest.approx([3.3, 3.2, 3.1])
+    sounds = lip_sync.sound_windows(cepstra, [0, 3])
+    assert sounds.shape == (2, 1, 13, 20)
+    assert torch.equal(sounds[1, 0, 5, ::4], torch.arange(3.0, 8.0))
 
 
 def test_clips_that_cannot_be_measured() -> None:

@@ -18,6 +18,7 @@ from mggtalk_cli.splat.decoder import (
     ROTATION,
     SCALE,
     SCALE_LIMIT,
+    log_scales,
     rotated,
     shifted_opacity,
 )
@@ -62,6 +63,12 @@ def test_scales_stretch_tangents_and_thickness() -> None:
     torch.testing.assert_close(after.tangents[:, 1], by[1] * before.tangents[:, 1])
     assert isinstance(after.thickness_cm, torch.Tensor)
     assert after.thickness_cm.tolist() == pytest.approx([0.1 * by[2]] * 20)
+
+
+def test_log_scales_tell_how_much_longer_turned_tangents_are() -> None:
+    before, raw = some(), raw_of()
+    lengths = [g.tangents.norm(dim=-1) for g in (corrected(before, raw), before)]
+    torch.testing.assert_close(log_scales(raw)[:, :2], (lengths[0] / lengths[1]).log())
 
 
 def test_rotations_are_those_of_the_quaternion() -> None:

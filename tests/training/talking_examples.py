@@ -22,8 +22,8 @@ NOTE = Note("", "", True, "CC0", "made up", "0" * 64, CLIP, 25.0, FRAMES, SIZE)
 
 
 def curve(generator: np.random.Generator, frames: int = FRAMES) -> np.ndarray:
-    """Return how open a mouth is at 50 Hz, 0..1, changing every few frames."""
-    raw = np.convolve(generator.normal(size=2 * frames + 4), np.ones(5) / 5**0.5, "valid")
+    """Return how open a mouth is at 50 Hz, 0..1, changing as slowly as syllables do."""
+    raw = np.convolve(generator.normal(size=2 * frames + 10), np.ones(11) / 11**0.5, "valid")
     return np.clip(0.5 + 0.35 * raw, 0, 1)
 
 
@@ -47,13 +47,19 @@ def faces(opening: np.ndarray, skin: np.ndarray) -> np.ndarray:
 
 
 def write_example(
-    place: Path, person: str, number: int, *, ship: bool = True, frames: int = FRAMES
+    place: Path,
+    person: str,
+    number: int,
+    *,
+    ship: bool = True,
+    frames: int = FRAMES,
+    cepstra: bool = True,
 ) -> Path:
-    """Write one example; its head and motion are never looked at."""
+    """Write one example, with cepstra or as older ones are; head and motion are never looked at."""
     generator = np.random.default_rng([ord(c) for c in person] + [number])
     opening = curve(generator, frames)
-    axis = np.random.default_rng(0).normal(size=384)
-    sound = opening[:, None] * axis + generator.normal(0, 0.3, (2 * frames, 384))
+    axis = np.random.default_rng(1).normal(size=13)
+    sound = np.repeat(opening, 2)[:, None] * 4 * axis + generator.normal(0, 0.3, (4 * frames, 13))
     note = replace(NOTE, name=f"{person}-{number}", identity=person, ship=ship, frames=frames)
     place.mkdir(exist_ok=True)
     cells = SIZE // 4
@@ -67,7 +73,9 @@ def write_example(
             "render": np.zeros((frames, SIZE, SIZE, 4), np.uint8),
             "flow": np.zeros((frames, cells, cells, 2), np.float16),
             "trust": np.zeros((frames, cells, cells), np.uint8),
-            "audio_features": sound.astype(np.float16),
+            "audio_features": np.zeros((2 * frames, 384), np.float16),
         }
+        if cepstra:
+            truth["cepstra"] = sound.astype(np.float32)
         write_truth(folder, truth)
     return place / note.name

@@ -48,6 +48,7 @@ def arrays(kind: str = CLIP) -> dict[str, np.ndarray]:
             "flow": made.normal(size=(FRAMES, 4, 4, 2)).astype(np.float16),
             "trust": grey(FRAMES, 4, 4),
             "audio_features": made.normal(size=(2 * FRAMES, 384)).astype(np.float16),
+            "cepstra": made.normal(size=(4 * FRAMES, 13)).astype(np.float32),
         }
     return truth | {
         "depth": made.normal(size=(VIEWS, SIZE, SIZE)).astype(np.float32),
@@ -145,8 +146,17 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     "type": (truth_with(person=np.zeros((FRAMES, SIZE, SIZE), np.float32)), "person is F32"),
     "shape": (truth_with(flow=np.zeros((FRAMES, 4, 5, 2), np.float16)), "flow is F16"),
     "axes": (truth_with(frames=np.zeros((FRAMES, SIZE), np.uint8)), "frames is U8"),
+    "short sound": (truth_with(cepstra=np.zeros((FRAMES, 13), np.float32)), "cepstra is F32"),
     "empty": (truth_with(audio_features=np.zeros((0, 384), np.float16)), "audio_features is F16"),
 }
+
+
+def test_older_examples_have_no_cepstra(tmp_path: Path) -> None:
+    truth_with(cepstra=None)(write(tmp_path))
+    (example,) = find_examples([tmp_path])
+    np.testing.assert_array_equal(example.truth("face"), arrays()["face"])
+    with pytest.raises(ArtifactError, match="has no 'cepstra': prepare examples that have it"):
+        example.truth("cepstra")
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)

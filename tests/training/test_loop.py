@@ -46,7 +46,7 @@ def test_it_learns_and_writes_down_what_happened(tmp_path: Path) -> None:
     assert task.validate()["error"] == pytest.approx(outcome.after["error"])
     log = read_log(tmp_path / "log.csv")
     assert [step for step, _ in log["train/loss"]] == list(range(1, 151))
-    assert [step for step, _ in log["held_out/error"]] == [0, 50, 100, 150]
+    assert [step for step, _ in log["measured/error"]] == [0, 50, 100, 150]
     terms = [dict(log[f"train/{name}"])[7] for name in ("l2", "size")]
     # the size is known of half the examples only
     assert dict(log["train/loss"])[7] == pytest.approx(terms[0] + 0.5 * 0.001 * terms[1], rel=1e-5)

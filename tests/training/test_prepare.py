@@ -19,7 +19,9 @@ from typer.testing import CliRunner, Result
 from mggtalk_cli.artifacts import open_artifact
 from mggtalk_cli.cli import prepare as command
 from mggtalk_cli.cli.app import app
+from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.errors import InputError
+from mggtalk_cli.evaluation.lip_sync import mfcc
 from mggtalk_cli.inpaint import composite
 from mggtalk_cli.training import cropped, prepare
 from mggtalk_cli.training.clips import Clip
@@ -135,9 +137,25 @@ def test_flow_and_trust_are_of_the_person(example: Example) -> None:
 
 def test_sound_lasts_as_long_as_the_frames(example: Example) -> None:
     assert example.truth("audio_features").shape == (2 * FRAMES, 384)
+    assert example.truth("cepstra").shape == (4 * FRAMES, 13)
     motion = example.motion()
     samples = sum(len(block["audio"]) for block in motion.frames())
     assert samples == round(FRAMES / 25 * motion.meta["audio"]["rate"])
+
+
+def test_cepstra_are_those_of_the_metric(example: Example, clips: Path) -> None:
+    """As `evaluate` hears the whole clip; the track of the drawn clip lasts longer than wanted."""
+    samples = np.concatenate(list(AudioFile(clips / "ann_01.mp4").blocks_16k_mono()))
+    expected = mfcc(samples)[: 4 * FRAMES].astype(np.float32)
+    np.testing.assert_array_equal(example.truth("cepstra"), expected)
+    assert expected.std(0).min() > 0.1
+
+
+def test_a_track_that_ends_early_keeps_its_last_sound(clips: Path) -> None:
+    found = prepare.heard(clips / "ann_01.mp4", 3 * FRAMES)["cepstra"]
+    assert found.shape == (12 * FRAMES, 13)
+    np.testing.assert_array_equal(found[-FRAMES:], np.tile(found[-1], (FRAMES, 1)))
+    assert not (found[: 4 * FRAMES] == found[-1]).all(1).any()
 
 
 def test_a_second_run_keeps_what_is_there_and_another_size_is_refused(

@@ -10,6 +10,8 @@ import pytest
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.training.recipe import DEFAULTS, Recipe, stage_recipe
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 
 @pytest.fixture
 def recipe_file(tmp_path: Path):
@@ -62,6 +64,16 @@ def test_mistakes_are_told_with_the_value(recipe_file, text: str, told: str) -> 
     with pytest.raises(InputError, match=told) as caught:
         stage_recipe("decoder", recipe_file(text))
     assert "recipe.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("overfit_deform.toml", "deform"), ("overfit.toml", "joint")]
+)
+def test_the_example_recipes_are_of_their_stages(name: str, stage: str) -> None:
+    recipe = stage_recipe(stage, EXAMPLES / name)
+    assert recipe.held_out == 0.0
+    assert recipe.rate > stage_recipe(stage).rate
+    assert recipe.losses["temporal"] == 0.0
 
 
 def test_no_file_and_no_text(tmp_path: Path) -> None:

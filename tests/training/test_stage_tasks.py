@@ -13,13 +13,16 @@ import torch
 from moving_clip import write_moving_clip
 from torch import Tensor, nn
 
+from mggtalk_cli.core.checkpoint import write_checkpoint
 from mggtalk_cli.deform import deform_analytic
 from mggtalk_cli.drawing import RenderOptions, rasterize, view_matrix
 from mggtalk_cli.errors import InputError
+from mggtalk_cli.evaluation.backbones import SyncConfig, SyncNet
 from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait
 from mggtalk_cli.pipeline import BuildOptions, build_head
 from mggtalk_cli.splat import decode_analytic
 from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
+from mggtalk_cli.training import sync_expert
 from mggtalk_cli.training.clips import Clip
 from mggtalk_cli.training.dataset import Example, find_examples
 from mggtalk_cli.training.driven import Clips, Moment, opened
@@ -29,12 +32,11 @@ from mggtalk_cli.training.loop import train
 from mggtalk_cli.training.pictures import head_psnr
 from mggtalk_cli.training.prepare import PrepareOptions, prepare
 from mggtalk_cli.training.recipe import Recipe, stage_recipe
-from mggtalk_cli.training.refining import TrueSurface, normals
-from mggtalk_cli.training.sync import SyncConfig, SyncExpert
+from mggtalk_cli.training.refining import KnownSurface, normals
 from mggtalk_cli.training.synth import SynthOptions, synthesize
 from mggtalk_cli.training.tasks import build_task
 
-FRAMES, SIZE = 10, 192
+FRAMES, SIZE = 12, 192
 STAGES = ("refiner", "deform", "decoder", "inpaint", "mouth", "joint")
 CPU = torch.device("cpu")
 
@@ -199,6 +201,27 @@ def test_the_frame_alone_teaches_points_decoders_and_inpainter(clip: Example) ->
         assert learns(network), name
 
 
+@pytest.mark.parametrize("stage", ["decoder", "joint"])
+def test_a_step_encodes_the_photo_once(stage: str, clip: Example) -> None:
+    """Coarse, dense and the frame before it share the features."""
+    task = build_task(stage, [clip], [], recipe_of(stage))
+    seen = []
+    task.networks["encoder"].register_forward_hook(lambda *_: seen.append(1))
+    assert {"l1", "temporal"} <= set(task.loss(0, 0))
+    assert len(seen) == 1
+
+
+def test_without_the_dense_render_the_densifier_learns_nothing(clip: Example) -> None:
+    task = build_task("decoder", [clip], [], recipe_of("decoder", dense=False))
+    shaken(task.networks)
+    terms = task.loss(0, 0)
+    assert "offset" not in terms
+    terms["l1"].backward()
+    assert {name for name, network in task.networks.items() if learns(network)} == (
+        set(task.networks) - {"densifier"}
+    )
+
+
 def test_what_an_inpainter_does_behind_the_person_counts(clip: Example) -> None:
     task: Any = build_task("joint", [clip], [], recipe_of("joint"))
     with torch.no_grad():
@@ -226,16 +249,30 @@ def test_what_is_frozen_stays_when_the_adversary_joins(clip: Example, tmp_path: 
     assert moved == {"inpaint", "judge"}
 
 
-def test_an_expert_listens_and_does_not_learn(clip: Example) -> None:
-    recipe = recipe_of("mouth", losses={"sync": 1.0})
-    task: Any = build_task("mouth", [clip], [], recipe)
-    assert "sync" not in task.loss(0, 0)
-    expert = SyncExpert(SyncConfig.tiny()).requires_grad_(False)
-    task = replace(task, expert=expert)
+@pytest.mark.parametrize(
+    ("stage", "learning"),
+    [
+        ("mouth", {"mouth"}),
+        ("decoder", {"decoder", "sym_decoder"}),
+        ("joint", {"deform", "decoder", "sym_decoder", "inpaint"}),
+    ],
+)
+def test_an_expert_listens_and_does_not_learn(
+    stage: str, learning: set[str], clip: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder waits for the first step: what follows it starts at zero."""
+    file = tmp_path / "expert.safetensors"
+    write_checkpoint(file, {"expert": SyncNet(SyncConfig.tiny())}, {})
+    assert stage_recipe(stage).losses["sync"] == 0.03
+    recipe = recipe_of(stage, losses={"sync": 1.0}, expert=str(file))
+    assert "sync" not in build_task(stage, [clip], [], recipe).loss(0, 0)  # it fails the gate
+    monkeypatch.setattr(sync_expert, "measured", lambda network, clips: (0.5, 0.8))
+    task: Any = build_task(stage, [clip], [], recipe)
     task.loss(0, 0)["sync"].backward()
-    mouth, eyes = task.parts["mouth"], task.parts["eyes"]
-    assert learns(mouth)
-    assert all(p.grad is None for p in (*eyes.parameters(), *expert.parameters()))
+    assert {name for name, network in task.networks.items() if learns(network)} == learning
+    assert all(p.grad is None for p in task.footage.expert.network.parameters())
+    unweighed = replace(recipe, losses={"sync": 0.0}, expert="none.safetensors")
+    assert build_task(stage, [clip], [], unweighed).footage.expert is None
 
 
 @pytest.mark.parametrize("stage", ["inpaint", "mouth"])
@@ -281,14 +318,22 @@ def test_half_precision_is_for_networks_alone(stage: str, examples: list[Example
 def test_stages_say_which_examples_they_need(clip: Example, head: Example) -> None:
     with pytest.raises(InputError, match=r"none of 1 examples is a clip: .*prepare"):
         build_task("deform", [head], [], recipe_of("deform"))
-    with pytest.raises(InputError, match=r"none of 1 examples has a known depth: .*synth"):
-        build_task("refiner", [clip], [], recipe_of("refiner"))
+    with pytest.raises(InputError, match=r"none of 0 examples says anything of depth: .*synth"):
+        build_task("refiner", [], [], recipe_of("refiner"))
+    assert set(build_task("refiner", [clip], [], recipe_of("refiner")).loss(0, 0)) == {
+        *("offset", "smooth", "parallax")
+    }
     assert "refiner" not in build_task("joint", [clip], [], recipe_of("joint")).networks
 
 
-def test_nobody_held_out_is_no_number(clip: Example, head: Example) -> None:
+def test_where_nobody_is_held_out_every_own_frame_is_measured(clip: Example, head: Example) -> None:
+    moments = [Moment(opened(clip, CPU), i) for i in range(1, FRAMES)]
+    stored = [m.head.finished(*m.render()) for m in moments]
+    mean = np.mean([head_psnr(image, m) for image, m in zip(stored, moments, strict=True)])
     for held_out in ([], [head]):
-        assert build_task("mouth", [clip], held_out, recipe_of("mouth")).validate() == {}
+        found = build_task("inpaint", [clip], held_out, recipe_of("inpaint")).validate()
+        assert found["analytic_own_person_db"] == pytest.approx(mean, abs=1e-6)
+        assert all("own_" in name for name in found)
 
 
 def test_moments_are_drawn_by_their_numbers_and_never_the_photo(clip: Example) -> None:
@@ -296,7 +341,7 @@ def test_moments_are_drawn_by_their_numbers_and_never_the_photo(clip: Example) -
     drawn = [clips.drawn(0, step, device=CPU).index for step in range(200)]
     assert drawn == [clips.drawn(0, step, device=CPU).index for step in range(200)]
     assert set(drawn) == set(range(1, FRAMES))
-    assert [m.index for m in clips.spread(3, device=CPU)] == [1, 5, 9]
+    assert [m.index for m in clips.spread(3, device=CPU)] == [1, FRAMES // 2, FRAMES - 1]
 
 
 def test_the_term_of_change_is_0_where_the_truth_changes_alike(clip: Example) -> None:
@@ -312,7 +357,7 @@ def test_the_term_of_change_is_0_where_the_truth_changes_alike(clip: Example) ->
 # ------------------------------------------------------------------------------ true surfaces
 
 
-def bumpy_surface() -> TrueSurface:
+def bumpy_surface() -> KnownSurface:
     generator = torch.Generator().manual_seed(1)
     height, width = 24, 20
     y, x = torch.meshgrid(
@@ -323,7 +368,8 @@ def bumpy_surface() -> TrueSurface:
     rays = torch.stack([0.05 * x, -0.05 * y, -torch.ones_like(x)])[None]
     missing = 0.4 * torch.cos(x + 0.5 * y)[None, None] * mask
     rgb = torch.rand(1, 3, height, width, generator=generator)
-    return TrueSurface(rgb, torch.stack([x, y, z])[None], mask, rays, missing, mask, mask)
+    known = (rays, missing, mask, *(torch.rand(3, 1, 1, height, width, generator=generator)))
+    return KnownSurface(rgb, torch.stack([x, y, z])[None], mask, mask, *known)
 
 
 def test_a_mirrored_surface_is_the_mirror_image() -> None:

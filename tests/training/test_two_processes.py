@@ -37,7 +37,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
         assert torch.allclose(value, two[key], rtol=0, atol=1e-6), key
     logs = [read_log(folder / "run/log.csv") for folder in folders]
     assert logs[0].keys() == logs[1].keys()
-    for name in ("train/loss", "train/l2", "train/size", "train/gradient", "held_out/error"):
+    for name in ("train/loss", "train/l2", "train/size", "train/gradient", "measured/error"):
         assert len(logs[0][name]) == len(logs[1][name])
         for (step, a), (other, b) in zip(logs[0][name], logs[1][name], strict=True):
             assert step == other
