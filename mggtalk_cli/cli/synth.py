@@ -11,22 +11,13 @@ from typing import Annotated
 import typer
 
 from mggtalk_cli.cli import options
+from mggtalk_cli.cli.prepare import Examples, Jobs
 
 # The library has the same (a test compares them).
 SIZE, VIEWS = 256, 3
 MAX_VIEWS, MAX_HEADS = 64, 100_000
 
 Heads = Annotated[int, typer.Argument(metavar="N", min=1, max=MAX_HEADS, help="How many heads.")]
-Examples = Annotated[
-    str,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="DIR",
-        help="Folder of the examples, and of report.json and .md; takes up a run that was "
-        "interrupted.",
-    ),
-]
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 Views = Annotated[
     int,
@@ -36,9 +27,6 @@ Views = Annotated[
         help="Pictures of each head: the photo, then in turns the same face from elsewhere and "
         "another expression.",
     ),
-]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, show_default="all cores", help="Examples made at once.")
 ]
 
 
