@@ -52,10 +52,25 @@ class Parallax(NamedTuple):
         """Return that nothing is known."""
         return cls(*(torch.zeros(1, 1, height, width) for _ in cls._fields))
 
+    def beyond(self, offset: Float[Tensor, "1 1 h w"]) -> Parallax:
+        """Return what is said beyond an offset (cm of depth): of a surface that lies there."""
+        curvature, pull, energy = self
+        explained = (2 * pull - curvature * offset) * offset
+        return Parallax(curvature, pull - curvature * offset, energy - explained)
+
     def flow_left(self, offset: Float[Tensor, "1 1 h w"]) -> Tensor:
         """Return the share of the flow's energy that an offset (cm of depth) leaves; 1 for 0 cm."""
-        explained = (2 * self.pull - self.curvature * offset) * offset
-        return 1 - explained.sum() / self.energy.sum().clamp_min(LEAST_ENERGY)
+        energy = self.energy.sum().clamp_min(LEAST_ENERGY)
+        return 1 - (self.energy - self.beyond(offset).energy).sum() / energy
+
+
+def drawn_depth(head: DrivenHead) -> Float[np.ndarray, "h w"]:
+    """Return the camera depth (cm) of the head in its photo, NaN where it has no point."""
+    grid = head.grids[FRONT]
+    depth = np.full(grid.valid.numel(), np.nan, np.float32)
+    seen = head.camera.project(head.artifact.arrays["positions"][grid.rows])
+    depth[grid.places.cpu().numpy()] = seen[:, 2]
+    return depth.reshape(grid.valid.shape)
 
 
 def seen_parallax(head: DrivenHead) -> Parallax:

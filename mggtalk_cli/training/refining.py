@@ -129,7 +129,10 @@ def known_surface(example: Example) -> KnownSurface:
         known = np.abs(missing) < LARGEST_CM  # False where one of them is not known
         missing = np.nan_to_num(missing) * known
     else:
-        shown = parallax.seen_parallax(DrivenHead.open(example, torch.device("cpu")))
+        driven = DrivenHead.open(example, torch.device("cpu"))
+        # The head that was drawn may be an older version's.
+        since = np.nan_to_num(surface.depth - parallax.drawn_depth(driven))
+        shown = parallax.seen_parallax(driven).beyond(torch.from_numpy(np.float32(since)))
     rgb, positions, mask = seen
     maps = [1 - inside_face(view), missing, known]
     free, lacks, where = (torch.from_numpy(np.float32(each))[None, None] for each in maps)

@@ -13,7 +13,7 @@ from mggtalk_cli.core.rotation import matrix_from_angles
 from mggtalk_cli.evaluation.synthetic_portrait import draw_portrait
 from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
 from mggtalk_cli.training.driven import DrivenHead
-from mggtalk_cli.training.parallax import Parallax, seen_parallax
+from mggtalk_cli.training.parallax import Parallax, drawn_depth, seen_parallax
 from mggtalk_cli.training.picture_flow import REDUCED
 
 SIZE, FARTHER_CM = 192, 0.5
@@ -82,3 +82,14 @@ def test_what_is_not_believed_does_not_count(turning: DrivenHead) -> None:
     assert isinstance(film, Filmed)
     doubted = replace(turning, example=replace(film, trust=0 * film.trust))
     assert all(float(each.abs().max()) == 0 for each in seen_parallax(doubted))
+
+
+def test_a_surface_that_lies_elsewhere_lacks_the_rest(turning: DrivenHead) -> None:
+    seen = seen_parallax(turning)
+    moved = seen.beyond(torch.full_like(seen.pull, 0.3))
+    rest, whole = torch.full_like(seen.pull, 0.2), torch.full_like(seen.pull, FARTHER_CM)
+    left = seen.flow_left(whole) * seen.energy.sum()
+    torch.testing.assert_close(moved.flow_left(rest) * moved.energy.sum(), left, rtol=1e-4, atol=0)
+    depth = drawn_depth(turning)
+    assert np.isfinite(depth).sum() == len(turning.grids["front"].places)
+    assert 0 < np.nanmin(depth) < np.nanmax(depth) < 200
