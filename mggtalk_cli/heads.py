@@ -10,9 +10,10 @@ from mggtalk_cli import __version__
 from mggtalk_cli.artifacts.memory import in_memory
 from mggtalk_cli.artifacts.reading import Artifact
 from mggtalk_cli.assembly import assemble
+from mggtalk_cli.core.rotation import angles_from_matrix
 from mggtalk_cli.drawing import compensate
 from mggtalk_cli.portrait import BuildOptions
-from mggtalk_cli.tensors import camera_meta
+from mggtalk_cli.tensors import camera_meta, source_state
 from mggtalk_cli.variants import ANALYTIC, Variants
 
 
@@ -48,3 +49,8 @@ def build_head(
     head = in_memory("head", meta, built.arrays)
     compensate(head, built.pixel)
     return head
+
+
+def yaw_of(head: Artifact) -> float:
+    """Return by how many degrees the face is turned in its photo, positive to image right."""
+    return float(angles_from_matrix(source_state(head).rotation)[0])

@@ -45,7 +45,7 @@ from mggtalk_cli.drawing import (
 )
 from mggtalk_cli.driver import Drive, audio_meta, drive_motion, motion_artifact, through_lens
 from mggtalk_cli.errors import InputError
-from mggtalk_cli.heads import build_head
+from mggtalk_cli.heads import build_head, yaw_of
 from mggtalk_cli.motion import Controls, SpeechStyle, posed
 from mggtalk_cli.plys import export_ply, export_plys, open_ply, render_cloud
 from mggtalk_cli.portrait import BuildOptions
@@ -80,6 +80,7 @@ __all__ = [
     "open_ply",
     "render",
     "render_cloud",
+    "yaw_of",
 ]
 
 # Header arrays that points inherit from the head.

@@ -26,6 +26,7 @@ log = logging.getLogger("mggtalk")
 
 _ZIP_MAGIC = b"PK\x03\x04"  # how every artifact begins
 _PLY_MAGIC = b"ply"
+_TURNED_DEG = 40.0  # beyond it half of the face is a guess
 FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 
 
@@ -244,7 +245,15 @@ def build_from_photo(
         "name": name or ("stdin" if source == "-" else Path(source).name),
         "sha256": hashlib.sha256(data or Path(source).read_bytes()).hexdigest(),
     }
-    return pipeline.build_head(photo, build, source=provenance, variants=variants)
+    head = pipeline.build_head(photo, build, source=provenance, variants=variants)
+    turned_deg = abs(pipeline.yaw_of(head))
+    if turned_deg > _TURNED_DEG:
+        log.warning(
+            "the face is turned by %.0f degrees: what the photo does not show will look wrong; use "
+            "one turned by less than %.0f",
+            *(turned_deg, _TURNED_DEG),
+        )
+    return head
 
 
 def head_of(source: str, build: BuildOptions, variants: Variants) -> Artifact:

@@ -29,6 +29,9 @@ BEHIND_CM = 0.3
 # asymmetric hairdo float beside the head otherwise).
 ATTACH_CM = 1.5
 ATTACH_SHARE = 0.05
+# ... unless a piece has this share of the visible surface's voxels: then it is the other half of a
+# face in profile, whose middle the photo hides.
+HALF_SHARE = 0.2
 # Largest voxel grid; beyond it voxels grow (a stray point must not allocate gigabytes).
 MAX_VOXELS = 2**24
 # Source yaw (degrees) over which completion fades in: a frontal photo shows both sides.
@@ -133,7 +136,8 @@ def _voxel_filter(
     attached = pieces & _grow(beside, reach - ADJACENCY)
     touching = np.bincount(labels[attached], minlength=count + 1)
     total = np.bincount(labels[pieces], minlength=count + 1)
-    return keep & (touching > ATTACH_SHARE * total)[labels[tuple(at.T)]]
+    belongs = (touching > ATTACH_SHARE * total) | (total > HALF_SHARE * occupied.sum())
+    return keep & belongs[labels[tuple(at.T)]]
 
 
 def _grow(voxels: np.ndarray, steps: int) -> np.ndarray:
