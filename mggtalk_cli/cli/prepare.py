@@ -77,8 +77,8 @@ def prepare(
         found.append(one)
         if one.refused:
             report.warn(f"{Path(one.clip).name} left out: {one.refused}")
-    preparing.write_report(found, chosen, folder)
     preparing.check_any(found)
+    preparing.write_report(found, chosen, folder)
     report.wrote(str(folder / "report.md"), counted="clip")
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2))

@@ -206,17 +206,16 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
 def _document(name: str, content: bytes) -> dict[str, Any]:
     """Return the checked JSON in the header of a checkpoint's bytes."""
     no_checkpoint = f"{name} is no checkpoint of this program"
+    other_file = f"{no_checkpoint}: its header is another one; give a file that `train` wrote"
     length = int.from_bytes(content[:_LENGTH_BYTES], "little")
     if not 2 <= length <= min(len(content) - _LENGTH_BYTES, MAX_HEADER_BYTES):
-        raise WeightsError(f"{no_checkpoint}: no safetensors header of at most 8 MiB")
+        raise WeightsError(other_file)
     try:
         header = json.loads(content[_LENGTH_BYTES : _LENGTH_BYTES + length])
         document = json.loads(header["__metadata__"][METADATA_KEY])
         version, networks = document["version"], document["networks"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(
-            f"{no_checkpoint} ({type(error).__name__} in its header): train one, or give another"
-        ) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WeightsError(other_file) from None
     if not isinstance(version, int) or version > VERSION:
         raise WeightsError(f"{name} has checkpoint version {version!r}: update this program")
     notes = document.get("notes", {})

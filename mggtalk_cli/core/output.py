@@ -90,6 +90,8 @@ def explained_write_errors(path: Path) -> Iterator[None]:
             raise InputError(f"no space left to write {path}{_free_space(path)}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
             raise InputError(f"cannot write {path}: {error.strerror}; change -o") from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise InputError(f"{path} is to be a folder, but there is a file: change -o") from error
         raise
 
 

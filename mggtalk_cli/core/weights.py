@@ -128,7 +128,7 @@ def _from_safetensors(path: Path, content: bytes) -> Mapping[str, Any]:
     try:
         return safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error})") from None
+        raise WeightsError(f"{path} is not a safetensors file ({error}): give another") from None
 
 
 def _from_torch(path: Path, content: bytes) -> Mapping[str, Any]:

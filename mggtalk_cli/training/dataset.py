@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from mggtalk_cli.artifacts import Artifact, open_artifact
 from mggtalk_cli.driver import Drive, drive_motion
-from mggtalk_cli.errors import ArtifactError, InputError
+from mggtalk_cli.errors import ArtifactError, InputError, MggTalkError
 from mggtalk_cli.evaluation.lip_sync import CEPSTRA_PER_FRAME
 from mggtalk_cli.motion.network import STACK
 from mggtalk_cli.training.example_folder import (
@@ -65,6 +65,17 @@ class Example:
         shapes = _read(folder, lambda file: {k: _layout(file, k) for k in file.keys()})  # noqa: SIM118
         _check_contents(folder / TRUTH_FILE, note, shapes)
         return cls(folder, note, frozenset(shapes))
+
+    @classmethod
+    def whole(cls, folder: Path) -> bool:
+        """Return whether all files of a finished example can be read."""
+        try:
+            example = cls.open(folder)
+            example.head()
+            example.driver()
+        except MggTalkError:
+            return False
+        return True
 
     def head(self) -> Artifact:
         """Return the head of the first frame.

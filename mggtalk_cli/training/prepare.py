@@ -31,6 +31,7 @@ from mggtalk_cli.evaluation.report import file_hash
 from mggtalk_cli.motion.network import MOUTH_RATE, STACK
 from mggtalk_cli.training.clips import Clip
 from mggtalk_cli.training.cropped import CroppedClip, read_cropped
+from mggtalk_cli.training.dataset import Example
 from mggtalk_cli.training.example_folder import (
     CLIP,
     HEAD,
@@ -145,7 +146,7 @@ def _prepared(clip: Clip, *, output: Path, options: PrepareOptions, overwrite: b
         content = file_hash(clip.path)
         name = f"{clip.path.stem}-{content[:HASH_LENGTH]}"
         kept = _kept(output / name, clip, content, options, overwrite=overwrite)
-        note = kept or write_example(clip, name, content, output, options, overwrite=overwrite)
+        note = kept or write_example(clip, name, content, output, options)
     except (MggTalkError, OSError) as error:
         return Prepared(str(clip.path), refused=str(error), seconds=time.monotonic() - begun)
     return Prepared(
@@ -171,7 +172,11 @@ def _check_space(output: Path, options: PrepareOptions) -> None:
 def _kept(
     folder: Path, clip: Clip, content: str, options: PrepareOptions, *, overwrite: bool
 ) -> Note | None:
-    """Return the note of an example that is there and can stay, as the manifest has it now."""
+    """Return the note of an example that is there and can stay, as the manifest has it now.
+
+    Raises:
+        InputError: it is another one and must not be replaced.
+    """
     if not folder.exists():
         return None
     try:
@@ -181,6 +186,8 @@ def _kept(
             return None
         raise
     if note.sha256 == content and dict(note.settings) == options.settings:
+        if not Example.whole(folder):
+            return None
         now = replace(note, **_provenance(clip))
         if now != note:
             write_note(folder, now)
@@ -209,10 +216,8 @@ def write_example(
     content: str,
     output: Path,
     options: PrepareOptions,
-    *,
-    overwrite: bool = False,
 ) -> Note:
-    """Make the example of a clip and return its note.
+    """Make the example of a clip, in the place of the one that is there, and return its note.
 
     Args:
         clip: the clip.
@@ -220,7 +225,6 @@ def write_example(
         content: SHA-256 of the clip's file.
         output: folder of the examples.
         options: how it is made.
-        overwrite: replace the one that is there.
 
     Raises:
         InputError: the clip cannot be used.
@@ -240,7 +244,7 @@ def write_example(
         settings=options.settings,
         **_provenance(clip),
     )
-    with new_folder(output, note, overwrite=overwrite) as folder:
+    with new_folder(output, note, overwrite=True) as folder:
         save(head, folder / HEAD)
         save(motion_artifact(cropped.driver()), folder / MOTION)
         # From here on with what was written: training will see the same.

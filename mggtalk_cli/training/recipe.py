@@ -232,7 +232,8 @@ def _checked(name: str, value: Any) -> Any:
         return _number(name, value, _RANGES[name], getattr(Recipe, name))
     wanted = type(getattr(Recipe, name))
     if not isinstance(value, wanted):
-        raise InputError(f"{name} = {value!r} is not a {wanted.__name__}")
+        kind = "a text in quotes" if wanted is str else "true or false"
+        raise InputError(f"{name} = {value!r} is not {kind}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise InputError(f"{name} = {value!r}: use one of {', '.join(_CHOICES[name])}")
     return value

@@ -20,9 +20,10 @@ from mggtalk_cli.training.dataset import Example, find_examples, split_by_identi
 from mggtalk_cli.training.launch import is_first_process
 from mggtalk_cli.training.loop import Track, train
 from mggtalk_cli.training.outcome import Outcome
-from mggtalk_cli.training.recipe import Recipe
+from mggtalk_cli.training.recipe import Recipe, stage_recipe
 from mggtalk_cli.training.stage_card import stage_card
 from mggtalk_cli.training.state import STATE_FILE
+from mggtalk_cli.training.task import Task
 from mggtalk_cli.training.tasks import build_task
 
 
@@ -68,13 +69,15 @@ def check_outputs(output: Path, *, resume: bool, overwrite: bool) -> None:
     Raises:
         InputError: they exist, or cannot be written.
     """
-    if output.suffix == ".md" or output.suffix == ".train":
+    if output.suffix != ".safetensors":
         raise InputError(
             f"output {output} is to be a checkpoint: name it {output.stem}.safetensors"
         )
     for path in (output, card_path(output)):
         check_output(path, overwrite=overwrite or resume)
     state = run_folder(output) / STATE_FILE
+    if resume and not state.is_file():
+        raise InputError(f"there is no training in {state.parent} to go on: leave out --resume")
     if state.exists() and not (overwrite or resume):
         raise InputError(
             f"{state.parent} holds a training: add --resume to go on or --overwrite to start again"
@@ -121,6 +124,7 @@ def train_stage(
     learned, held_out = chosen_examples(sources, recipe)
     told(f"learning from {len(learned)} examples, {len(held_out)} held out")
     task = build_task(stage, learned, held_out, recipe)
+    check_recipe(stage, recipe, task)
     if start is not None:
         begin_from(task.networks, start)
     outcome = train(
@@ -139,6 +143,23 @@ def train_stage(
     elif is_first_process():
         write_stage(made, output, overwrite=overwrite or resume)
     return made
+
+
+def check_recipe(stage: str, recipe: Recipe, task: Task) -> None:
+    """Check that what a recipe says is of use to a stage.
+
+    Raises:
+        InputError: it names a network or a file that the stage has no use for.
+    """
+    names = {*task.networks, *stage_recipe(stage).frozen}  # some networks want examples
+    for name in recipe.frozen:
+        if name not in names:
+            raise InputError(
+                f"frozen names {name!r}, no network of {stage}: use {', '.join(task.networks)}"
+            )
+    for key, term in (("expert", "sync"), ("perceptual", "perceptual")):
+        if getattr(recipe, key) and not recipe.losses.get(term):
+            raise InputError(f"{key} is for the term {term}, which {stage} does not weigh: drop it")
 
 
 def chosen_examples(

@@ -94,6 +94,8 @@ def open_expert(
             f"expert {Path(file).name} cannot listen: none of {len(examples)} examples has "
             f"{LEAST_FRAMES} frames with cepstra; prepare them again, or leave the expert out"
         )
+    if clips[0] not in held_out:
+        log.warning("nobody held out has sound: the expert is judged on clips learned from")
     loss, accuracy = measured(network, clips[:GATE_CLIPS])
     if sync_weight(loss, accuracy) > 0:
         return SyncExpert(network)

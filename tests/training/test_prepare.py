@@ -26,7 +26,7 @@ from mggtalk_cli.inpaint import composite
 from mggtalk_cli.training import cropped, prepare
 from mggtalk_cli.training.clips import Clip
 from mggtalk_cli.training.dataset import Example, find_examples
-from mggtalk_cli.training.example_folder import NOTE, TRUTH_FILE
+from mggtalk_cli.training.example_folder import NOTE, TRUTH_FILE, Note
 from mggtalk_cli.training.prepare import PrepareOptions
 from mggtalk_cli.training.processes import in_processes
 
@@ -214,6 +214,39 @@ def test_overwrite_makes_the_same_example_again(
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     for path in sorted(example.folder.iterdir()):
         assert path.read_bytes() == (old / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("name", ["head.npz", "motion.npz", TRUTH_FILE])
+def test_a_damaged_example_is_made_again(
+    example: Example, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    old = tmp_path / example.folder.name
+    shutil.copytree(example.folder, old)
+    content = (old / name).read_bytes()
+    (old / name).write_bytes(content[: len(content) // 2])
+    made: list[str] = []
+
+    def write(clip: Clip, name: str, *rest: object) -> Note:
+        made.append(name)
+        return example.note
+
+    monkeypatch.setattr(prepare, "write_example", write)
+    clip = Clip(clips / "ann_01.mp4", "ann", True, "CC0", "drawn")
+    (done,) = prepare.prepare([clip], tmp_path, PrepareOptions(frames=FRAMES, size=SIZE))
+    assert (done.kept, done.refused, made) == (False, "", [old.name])
+
+
+def test_a_refused_run_leaves_the_report(
+    clips: Path, prepared: tuple[Path, Result], tmp_path: Path
+) -> None:
+    output, _ = prepared
+    before = (output / "report.md").read_bytes()
+    assert run(clips / "ann_01.mp4", output, "--size", "256").exit_code == 1
+    assert (output / "report.md").read_bytes() == before
+    (tmp_path / "file").write_text("no folder", "utf-8")
+    refused = run(clips / "ann_01.mp4", tmp_path / "file")
+    assert refused.exit_code == 1
+    assert "is to be a folder, but there is a file: change -o" in refused.stderr
 
 
 def test_sizes_that_cannot_be_are_refused() -> None:

@@ -167,15 +167,24 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     [
         (("--recipe", "none.toml"), "none.toml: No such file"),
         (("--start", "none.safetensors"), "none.safetensors: No such file"),
-        (("--resume",), "train without --resume first"),
+        (("--resume",), "to go on: leave out --resume"),
+        (("-o", "line.npz"), "name it line.safetensors"),
+        (("--recipe", "odd.toml"), "frozen names 'lime', no network of refiner: use line"),
+        (("--recipe", "deaf.toml"), "expert is for the term sync, which refiner does not weigh"),
         (("--steps", "3", "--device", "cuda"), "no CUDA device found: use --device cpu"),
     ],
 )
-def test_mistakes_take_one_line(data: Path, tmp_path: Path, arguments: tuple, told: str) -> None:
+def test_mistakes_take_one_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple, told: str
+) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
+    monkeypatch.chdir(tmp_path)
+    Path("odd.toml").write_text('frozen = ["lime"]\n', "utf-8")
+    Path("deaf.toml").write_text('expert = "expert.safetensors"\n', "utf-8")
     result = run("train", "refiner", data, "-o", tmp_path / "line.safetensors", *arguments)
     assert result.exit_code == 1
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".toml", ".train"}
     (line,) = [text for text in result.stderr.splitlines() if "error" in text]
     assert told in line
 

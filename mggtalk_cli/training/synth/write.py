@@ -14,6 +14,7 @@ from mggtalk_cli import __version__
 from mggtalk_cli.artifacts.memory import save
 from mggtalk_cli.core.output import atomic_path, explained_write_errors
 from mggtalk_cli.errors import InputError, MggTalkError
+from mggtalk_cli.training.dataset import Example
 from mggtalk_cli.training.example_folder import (
     HEAD,
     MOTION,
@@ -116,11 +117,12 @@ def _made(index: int, *, output: Path, options: SynthOptions, overwrite: bool) -
             raise InputError(
                 f"{folder} was made with other settings: add --overwrite to replace it or change -o"
             )
-        return Made(name, kept=True, bytes=_size(folder))
+        if Example.whole(folder):
+            return Made(name, kept=True, bytes=_size(folder))
     reason = ""
     for attempt in range(ATTEMPTS):
         try:
-            _write_example(name, index, attempt, output, options, overwrite=overwrite)
+            _write_example(name, index, attempt, output, options)
         except MggTalkError as error:
             reason = str(error)
         else:
@@ -133,9 +135,9 @@ def _size(folder: Path) -> int:
 
 
 def _write_example(
-    name: str, index: int, attempt: int, output: Path, options: SynthOptions, *, overwrite: bool
+    name: str, index: int, attempt: int, output: Path, options: SynthOptions
 ) -> None:
-    """Draw one scene and write its example.
+    """Draw one scene and write its example, in the place of the one that is there.
 
     Raises:
         InputError: the face is not found in the photo, or it cannot be written.
@@ -159,7 +161,7 @@ def _write_example(
         seed=options.seed,
         settings={"made_with": made_with, "attempt": attempt, **description(drawing)},
     )
-    with new_folder(output, note, overwrite=overwrite) as folder:
+    with new_folder(output, note, overwrite=True) as folder:
         save(drawing.head, folder / HEAD)
         save(motion(drawing), folder / MOTION)
         write_truth(folder, truth(drawing))
