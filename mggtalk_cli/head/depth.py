@@ -18,9 +18,8 @@ from mggtalk_cli.head.view import CHIN, FACE_OVAL, INNER_LIPS, HeadView
 
 # Longer side of the grid the Poisson equation is solved on.
 WORK_SIDE = 160
-# The base plane lies this far behind the side contour of the skull above the eyes, cm: hair is
-# widest behind it. Where heads turn, frames gain up to 1.2 cm, parallax agrees up to .8.
-BASE_BEHIND_SKULL_CM = 0.8
+# The base plane lies this far behind the side contour of the skull above the eyes, cm.
+BASE_BEHIND_SKULL_CM = 0.3
 # Share of the skull's pixels that lie before its side contour.
 CONTOUR_PERCENTILE = 75
 # Where no skull is known: distance of the ear landmarks to the base plane, cm.
