@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mggtalk_cli import pipeline
 from mggtalk_cli.core.encode import VideoWriter
 
 Run = Callable[..., Any]
@@ -77,6 +78,17 @@ def test_several_faces_warn_and_can_be_chosen(
     centres = [(x0 + x1) / 2 for x0, _, x1, _ in boxes]
     assert centres[0] < 400 < centres[1]
     one_line(run("build-head", tmp_path / "two.png", "-o", out / "x.npz", "--face", 2), "face", "2")
+
+
+def test_a_profile_is_warned_of(
+    run: Run, portrait_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for yaw, warned in ((-55.0, True), (20.0, False)):
+        monkeypatch.setattr(pipeline, "yaw_of", lambda head, yaw=yaw: yaw)
+        arguments = (portrait_path, "-o", out / "turned.npz", "--size", 128, "--overwrite")
+        result = run("build-head", *arguments)
+        assert result.exit_code == 0, result.stderr
+        assert ("warning: the face is turned by 55 degrees" in result.stderr) == warned
 
 
 def box_of(run: Run, head: Path) -> list[float]:

@@ -88,6 +88,17 @@ def test_detached_pieces_are_dropped():
     assert not completion.valid[wide].any()
 
 
+def test_the_other_half_of_a_profile_stays():
+    """Its middle is hidden, so the halves do not touch."""
+    head = ellipsoid_head(60.0)
+    side = np.sign(head.positions[head.valid][:, 0].mean())
+    half = head.valid & (side * head.positions[..., 0] > 1.5)
+    completion = complete_by_symmetry(
+        head.positions, half, camera=head.camera, matte=np.ones_like(head.depth)
+    )
+    assert completion.valid.sum() > 0.3 * half.sum()
+
+
 def test_gain_fades_in_with_yaw():
     values = [symmetry_gain(yaw) for yaw in (0, 10, 18, 26, -26)]
     assert values[0] == values[1] == 0
