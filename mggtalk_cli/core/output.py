@@ -91,7 +91,10 @@ def explained_write_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
             raise InputError(f"cannot write {path}: {error.strerror}; change -o") from error
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
-            raise InputError(f"{path} is to be a folder, but there is a file: change -o") from error
+            raise InputError(
+                f"cannot write {path}: it, or what holds it, "
+                "is to be a folder, but there is a file: change -o"
+            ) from error
         raise
 
 
