@@ -40,7 +40,15 @@ FrameCount = Annotated[
         "--frames",
         min=MIN_FRAMES,
         max=MAX_FRAMES,
-        help="How many frames of each clip, from its start; the first one is the photo.",
+        help="How many frames of each example, 25 a second; the first one is the photo.",
+    ),
+]
+Pieces = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Examples of each clip at most, one after another from its start.",
     ),
 ]
 Jobs = Annotated[
@@ -53,6 +61,7 @@ def prepare(
     clips: Clips,
     output: Examples,
     frames: FrameCount = FRAMES,
+    pieces: Pieces = 1,
     size: options.Size = SIZE,
     jobs: Jobs = None,
     threads: options.Threads = None,
@@ -65,10 +74,11 @@ def prepare(
     """Turn clips into examples to train on: heads, motion, true frames, and ours beside them."""
     from mggtalk_cli.training import prepare as preparing
     from mggtalk_cli.training.clips import find_clips
+    from mggtalk_cli.training.prepared import check_any, write_report
 
     report, folder = ctx.obj, Path(output)
-    chosen = preparing.PrepareOptions(frames=frames, size=size)
-    named = find_clips(clips)
+    chosen = preparing.PrepareOptions(frames=frames, size=size, pieces=pieces)
+    named = chosen.examples_of(find_clips(clips))
     made = preparing.prepare(
         named, folder, chosen, jobs=jobs or os.cpu_count() or 1, overwrite=overwrite
     )
@@ -77,8 +87,8 @@ def prepare(
         found.append(one)
         if one.refused:
             report.warn(f"{Path(one.clip).name} left out: {one.refused}")
-    preparing.check_any(found)
-    preparing.write_report(found, chosen, folder)
-    report.wrote(str(folder / "report.md"), counted="clip")
+    check_any(found)
+    write_report(found, chosen.settings, folder)
+    report.wrote(str(folder / "report.md"), counted="example")
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], indent=2))

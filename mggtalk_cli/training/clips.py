@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mggtalk_cli.core.video import VideoReader
 from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.clips import VIDEO_SUFFIXES, find_files
 
@@ -25,6 +27,7 @@ class Clip:
         ship: whether weights trained on it may be given away.
         licence: as the manifest says, "" without one.
         origin: where it came from, "" without a manifest.
+        start_s: second of the file at which it begins.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class Clip:
     ship: bool = True
     licence: str = ""
     origin: str = ""
+    start_s: float = 0.0
 
 
 def find_clips(sources: list[str]) -> list[Clip]:
@@ -59,6 +63,33 @@ def find_clips(sources: list[str]) -> list[Clip]:
     if not clips:
         raise InputError(f"no clip in {', '.join(sources)} is listed in its {MANIFEST}")
     return sorted(clips, key=lambda clip: str(clip.path))
+
+
+def pieces(clips: Sequence[Clip], most: int, *, seconds: float, least_s: float) -> Iterator[Clip]:
+    """Yield the pieces of clips, one after another; the last one of a clip may be shorter.
+
+    Args:
+        clips: from their first frame on. One that cannot be read, or does not tell how long it
+            is, is one piece.
+        most: pieces of one clip.
+        seconds: length of a piece.
+        least_s: what is shorter is left over.
+    """
+    for clip in clips:
+        yield clip
+        lasts = _duration_s(clip.path) if most > 1 else 0.0
+        for number in range(1, most):
+            if number * seconds + least_s > lasts:
+                break
+            yield replace(clip, start_s=number * seconds)
+
+
+def _duration_s(path: Path) -> float:
+    """Return a clip's length as it announces it, 0 where it does not or cannot be read."""
+    try:
+        return VideoReader(path).duration_s or 0.0
+    except InputError:
+        return 0.0
 
 
 def _manifest_of(folder: Path) -> dict[Path, Clip] | None:

@@ -18,6 +18,7 @@ from mggtalk_cli import face
 from mggtalk_cli.core.audio import AudioFile
 from mggtalk_cli.core.expression import LANDMARK_COUNT
 from mggtalk_cli.core.image import crop_square
+from mggtalk_cli.core.pcm import frame_start
 from mggtalk_cli.core.video import VideoReader
 from mggtalk_cli.driver import Drive, Lens, Moment, Sound
 from mggtalk_cli.errors import InputError
@@ -69,21 +70,26 @@ class CroppedClip:
         )
 
 
-def read_cropped(path: Path, count: int, *, size: int, fps: float) -> CroppedClip:
-    """Return at most the first `count` frames of a clip, cropped and followed.
+def read_cropped(
+    path: Path, count: int, *, size: int, fps: float, start_s: float = 0.0
+) -> CroppedClip:
+    """Return at most `count` frames of a clip, cropped and followed.
 
     Args:
         path: the clip.
         count: frames wanted; fewer where the clip or the face ends earlier.
         size: side of the frames, px.
         fps: rate at which the clip is read.
+        start_s: second at which to begin.
 
     Raises:
         InputError: unreadable, no usable face in the first frame, or less than `MIN_FRAMES`.
     """
-    reader = VideoReader(path, fps=fps)
-    whole = itertools.islice(reader, count)
-    first = next(whole)
+    reader, skipped = VideoReader(path, fps=fps), round(start_s * fps)
+    whole = itertools.islice(reader, skipped, skipped + count)
+    first = next(whole, None)
+    if first is None:
+        raise InputError(f"{path.name} ends before second {start_s:g}")
     framed, box = frame_photo(first, choose_face(first, None), size=size, crop="face")
     side, centre = box[2] - box[0], ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     clip = CroppedClip(fps, side)
@@ -91,12 +97,16 @@ def read_cropped(path: Path, count: int, *, size: int, fps: float) -> CroppedCli
     _follow(clip, itertools.chain([framed.image], rest), size)
     if len(clip.frames) < MIN_FRAMES:
         raise InputError(
-            f"{path.name}: one face in the first {len(clip.frames)} frames only, {MIN_FRAMES} are "
-            "needed: cut the clip so that it starts with a longer scene"
+            f"{path.name}: one face in the first {len(clip.frames)} frames only{_after(start_s)}, "
+            f"{MIN_FRAMES} are needed: cut the clip so that it starts with a longer scene"
         )
     if reader.has_audio:
-        clip.sound = Beginning(AudioFile(path), len(clip.frames) / fps)
+        clip.sound = Excerpt(AudioFile(path), start_s, len(clip.frames) / fps)
     return clip
+
+
+def _after(start_s: float) -> str:
+    return f" after second {start_s:g}" if start_s else ""
 
 
 def _follow(clip: CroppedClip, frames: Iterable[np.ndarray], size: int) -> None:
@@ -131,19 +141,24 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     return bool(cv2.absdiff(*cells).mean() > CUT_LEVELS)
 
 
-class Beginning:
-    """The first seconds of a sound track."""
+class Excerpt:
+    """Some seconds of a sound track."""
 
-    def __init__(self, whole: Sound, seconds: float) -> None:
-        """Take the track, and how much of it is meant."""
-        self._whole, self._seconds = whole, seconds
+    def __init__(self, whole: Sound, start_s: float, seconds: float) -> None:
+        """Take the track, where it begins, and how much of it is meant."""
+        self._whole, self._start_s, self._seconds = whole, start_s, seconds
         self.pcm_rate, self.pcm_channels = whole.pcm_rate, whole.pcm_channels
 
     def pcm_chunks(self, fps: float) -> Iterator[np.ndarray]:
         """Yield int16 (samples, channels), chunk i being the sound of frame i, until it ends."""
-        left = round(self._seconds * self.pcm_rate)
+        first = round(self._start_s * self.pcm_rate)
+        end = first + round(self._seconds * self.pcm_rate)
+        kept, heard = [], 0
         for chunk in self._whole.pcm_chunks(fps):
-            yield chunk[:left]
-            left -= len(chunk)
-            if left <= 0:
-                return
+            kept.append(chunk[max(first - heard, 0) : max(end - heard, 0)])
+            heard += len(chunk)
+            if heard >= end:
+                break
+        rest = np.concatenate(kept)
+        ends = [frame_start(i + 1, rate=self.pcm_rate, fps=fps) for i in range(len(kept))]
+        yield from (piece for piece in np.split(rest, ends) if len(piece))

@@ -1,16 +1,18 @@
 """`mggtalk prepare`: clips of people who talk -> examples that training reads (see `dataset`).
 
-Each clip's first frame is the photo and the clip itself drives it, as in `evaluate reenact`. What
-training needs again and again is done once: tracking, the head, the analytic render, the matte of
-every true frame, and the flow from the analytic final frame to the true one.
+The first frame of each clip, or piece of one, is the photo and the rest drives it, as in `evaluate
+reenact`; every stage is the analytic one. What training needs again and again is done once:
+tracking, the head, the analytic render, the matte of every true frame, and the flow from the
+analytic final frame to the true one.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,15 +24,15 @@ import numpy as np
 from mggtalk_cli import __version__, face, inpaint, pipeline
 from mggtalk_cli.artifacts import open_artifact
 from mggtalk_cli.artifacts.memory import save
-from mggtalk_cli.core.audio import AudioFile
-from mggtalk_cli.core.output import atomic_path, explained_write_errors
+from mggtalk_cli.core.audio import ANALYSIS_RATE, AudioFile
+from mggtalk_cli.core.output import explained_write_errors
 from mggtalk_cli.driver import drive_motion, motion_artifact
 from mggtalk_cli.errors import InputError, MggTalkError
 from mggtalk_cli.evaluation.lip_sync import CEPSTRA_PER_FRAME, mfcc
 from mggtalk_cli.evaluation.report import file_hash
 from mggtalk_cli.motion.network import MOUTH_RATE, STACK
-from mggtalk_cli.training.clips import Clip
-from mggtalk_cli.training.cropped import CroppedClip, read_cropped
+from mggtalk_cli.training.clips import Clip, pieces
+from mggtalk_cli.training.cropped import MIN_FRAMES, CroppedClip, read_cropped
 from mggtalk_cli.training.dataset import Example
 from mggtalk_cli.training.example_folder import (
     CLIP,
@@ -43,6 +45,7 @@ from mggtalk_cli.training.example_folder import (
     write_truth,
 )
 from mggtalk_cli.training.picture_flow import REDUCED, FlowMeter
+from mggtalk_cli.training.prepared import Prepared
 from mggtalk_cli.training.processes import in_processes
 from mggtalk_cli.training.sound import features_of
 
@@ -60,12 +63,14 @@ class PrepareOptions:
     """How examples are made.
 
     Attributes:
-        frames: how many of each clip's first frames; the first one is the photo.
+        frames: of each example at most; the first one is the photo.
         size: side of the square frames, px.
+        pieces: examples of each clip at most, one after another.
     """
 
     frames: int = FRAMES
     size: int = SIZE
+    pieces: int = 1
 
     def __post_init__(self) -> None:
         if self.size % REDUCED or self.size < MIN_SIZE:
@@ -79,34 +84,16 @@ class PrepareOptions:
                 f"{most}, or a smaller --size"
             )
 
+    def examples_of(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Return the clips, or the pieces of them, of which an example is to be made each."""
+        lengths = {"seconds": self.frames / FPS, "least_s": MIN_FRAMES / FPS}
+        return list(pieces(clips, self.pieces, **lengths))
+
     @property
     def settings(self) -> dict[str, object]:
         """What must agree for an example to be kept."""
         sizes = {"frames": self.frames, "size": self.size, "fps": FPS}
         return sizes | {"cepstra": True, "mggtalk": __version__}  # older examples have none
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What became of one clip.
-
-    Attributes:
-        clip: path of the clip.
-        name: of the example, "" where there is none.
-        frames: in the example.
-        kept: whether it was there already.
-        refused: why there is none, "" where there is one.
-        seconds: that it took.
-        bytes: on the disk.
-    """
-
-    clip: str
-    name: str = ""
-    frames: int = 0
-    kept: bool = False
-    refused: str = ""
-    seconds: float = 0.0
-    bytes: int = 0
 
 
 def prepare(
@@ -145,12 +132,16 @@ def _prepared(clip: Clip, *, output: Path, options: PrepareOptions, overwrite: b
     try:
         content = file_hash(clip.path)
         name = f"{clip.path.stem}-{content[:HASH_LENGTH]}"
+        if clip.start_s:
+            name += f"-{round(clip.start_s * FPS):05d}"
         kept = _kept(output / name, clip, content, options, overwrite=overwrite)
         note = kept or write_example(clip, name, content, output, options)
     except (MggTalkError, OSError) as error:
-        return Prepared(str(clip.path), refused=str(error), seconds=time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        return Prepared(str(clip.path), clip.start_s, refused=str(error), seconds=seconds)
     return Prepared(
         clip=str(clip.path),
+        start_s=clip.start_s,
         name=note.name,
         frames=note.frames,
         kept=kept is not None,
@@ -229,7 +220,9 @@ def write_example(
     Raises:
         InputError: the clip cannot be used.
     """
-    cropped = read_cropped(clip.path, options.frames, size=options.size, fps=FPS)
+    cropped = read_cropped(
+        clip.path, options.frames, size=options.size, fps=FPS, start_s=clip.start_s
+    )
     build = pipeline.BuildOptions(size=options.size, crop="none")
     source = {"name": clip.path.name, "sha256": content}
     head = pipeline.build_head(cropped.frames[0], build, source=source)
@@ -250,7 +243,7 @@ def write_example(
         # From here on with what was written: training will see the same.
         truth = true_arrays(cropped, folder)
         if cropped.sound is not None:
-            truth |= heard(clip.path, len(cropped.frames))
+            truth |= heard(clip.path, len(cropped.frames), clip.start_s)
         write_truth(folder, truth)
     return note
 
@@ -277,10 +270,12 @@ def true_arrays(clip: CroppedClip, folder: Path) -> dict[str, np.ndarray]:
     return {name: np.stack(arrays) for name, arrays in rows.items()}
 
 
-def heard(path: Path, frames: int) -> dict[str, np.ndarray]:
-    """Return what `example_folder.TRUTH` tells of the sound of a clip's first frames."""
-    blocks = islice(AudioFile(path).blocks_16k_mono(), int(np.ceil(frames / FPS)) + 1)
-    samples = np.concatenate(list(blocks))
+def heard(path: Path, frames: int, start_s: float = 0.0) -> dict[str, np.ndarray]:
+    """Return what `example_folder.TRUTH` tells of the sound of a clip's frames from there on."""
+    blocks = islice(AudioFile(path).blocks_16k_mono(1 / FPS), round(start_s * FPS), None)
+    lasting = int(FPS) * (math.ceil(frames / FPS) + 1)
+    sound = list(islice(blocks, lasting)) or [np.zeros(ANALYSIS_RATE, np.float32)]
+    samples = np.concatenate(sound)  # silence where it has ended before
     return {
         "audio_features": _lasting(features_of(samples), STACK * frames),
         "cepstra": _lasting(mfcc(samples).astype(np.float32), CEPSTRA_PER_FRAME * frames),
@@ -291,53 +286,3 @@ def _lasting(rows: np.ndarray, count: int) -> np.ndarray:
     """Return so many rows; the last one is repeated where a track ends before the picture."""
     rows = rows[:count]
     return np.pad(rows, ((0, count - len(rows)), (0, 0)), mode="edge")
-
-
-# ---------------------------------------------------------------- what is told
-
-
-def check_any(found: Sequence[Prepared]) -> None:
-    """Check that there is something to train on.
-
-    Raises:
-        InputError: every clip was left out.
-    """
-    if all(one.refused for one in found):
-        first = f"; the first: {found[0].refused}" if found else ""
-        raise InputError(f"not one of {len(found)} clips can be used{first}")
-
-
-def write_report(found: Sequence[Prepared], options: PrepareOptions, output: Path) -> None:
-    """Write report.json and report.md beside the examples."""
-    body = {
-        "settings": options.settings,
-        "examples": [asdict(one) for one in found if not one.refused],
-        "refused": [asdict(one) for one in found if one.refused],
-    }
-    texts = {"json": json.dumps(body, indent=1) + "\n", "md": report_text(found, options)}
-    for suffix, text in texts.items():
-        with atomic_path(output / f"report.{suffix}", overwrite=True) as part:
-            part.write_text(text, "utf-8")
-
-
-def report_text(found: Sequence[Prepared], options: PrepareOptions) -> str:
-    """Return the report as Markdown."""
-    made = [one for one in found if not one.refused]
-    refused = [one for one in found if one.refused]
-    lines = [
-        "# Prepared examples",
-        "",
-        f"{len(made)} examples of up to {options.frames} frames of {options.size} px, "
-        f"{sum(one.frames for one in made)} frames, "
-        f"{sum(one.bytes for one in made) / 2**20:.0f} MiB; {len(refused)} clips left out.",
-        "",
-        "| example | clip | frames | MiB | s |",
-        "|---|---|---|---|---|",
-    ]
-    for one in made:
-        seconds = "kept" if one.kept else f"{one.seconds:.1f}"
-        size = f"{one.bytes / 2**20:.1f}"
-        lines.append(f"| {one.name} | {one.clip} | {one.frames} | {size} | {seconds} |")
-    if refused:
-        lines += ["", "Left out:", "", *(f"- {one.clip}: {one.refused}" for one in refused)]
-    return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ from mggtalk_cli.errors import InputError
 from mggtalk_cli.evaluation.lip_sync import mfcc
 from mggtalk_cli.inpaint import composite
 from mggtalk_cli.training import cropped, prepare
-from mggtalk_cli.training.clips import Clip
+from mggtalk_cli.training.clips import Clip, pieces
 from mggtalk_cli.training.dataset import Example, find_examples
 from mggtalk_cli.training.example_folder import NOTE, TRUTH_FILE, Note
 from mggtalk_cli.training.prepare import PrepareOptions
@@ -281,10 +281,48 @@ class Ticks:
             yield np.arange(start, start + step, dtype=np.int16)[:, None]
 
 
-@pytest.mark.parametrize(("seconds", "fps"), [(2.0, 1.0), (2.37, 1.0), (0.04, 25.0)])
-def test_the_beginning_of_a_sound(seconds: float, fps: float) -> None:
-    heard = np.concatenate(list(cropped.Beginning(Ticks(), seconds).pcm_chunks(fps)))
-    np.testing.assert_array_equal(heard[:, 0], np.arange(round(100 * seconds)))
+@pytest.mark.parametrize(
+    ("start", "seconds", "fps"), [(0, 2.0, 1.0), (3.0, 2.37, 1.0), (1.28, 0.04, 25.0)]
+)
+def test_an_excerpt_of_a_sound(start: float, seconds: float, fps: float) -> None:
+    heard = np.concatenate(list(cropped.Excerpt(Ticks(), start, seconds).pcm_chunks(fps)))
+    np.testing.assert_array_equal(heard[:, 0], 100 * start + np.arange(round(100 * seconds)))
+
+
+def test_pieces_follow_one_another(clips: Path) -> None:
+    """Of 16 frames: 12 and a rest too short; or 6 and 10, whole or without the third."""
+    ann, broken = Clip(clips / "ann_01.mp4", "ann"), Clip(clips / "broken_01.mp4", "eve")
+
+    def starts(most: int, frames: int, least: int) -> list[float]:
+        found = pieces([ann], most, seconds=frames / 25, least_s=least / 25)
+        return [25 * piece.start_s for piece in found]
+
+    assert starts(9, 12, 10) == [0]
+    assert starts(9, 6, 4) == pytest.approx([0, 6, 12])
+    assert starts(2, 6, 4) == pytest.approx([0, 6])
+    assert starts(1, 6, 4) == [0]
+    assert list(pieces([broken], 5, seconds=1.0, least_s=0.5)) == [broken]
+
+
+def test_a_later_piece_is_the_clip_from_there_on(clips: Path, tmp_path: Path) -> None:
+    """Its photo is the clip's sixth frame, and its sound is heard from there."""
+    later = replace(Clip(clips / "ann_01.mp4", "ann"), start_s=5 / 25)
+    (done,) = prepare.prepare([later], tmp_path, PrepareOptions(FRAMES, SIZE))
+    assert (done.start_s, done.frames, done.refused) == (5 / 25, FRAMES - 1, "")
+    assert done.name.endswith("-00005")
+    (found,) = find_examples([tmp_path])
+    whole = cropped.read_cropped(later.path, FRAMES, size=SIZE, fps=25.0)
+    shift = (found.truth("face", 0, 1)[0] - whole.points[5]).mean(0)
+    np.testing.assert_allclose(found.truth("face", 0, 1)[0] - shift, whole.points[5], atol=1.5)
+    chunks = list(AudioFile(later.path).pcm_chunks(25.0))
+    heard = np.concatenate([block["audio"] for block in found.motion().frames()])
+    np.testing.assert_array_equal(heard, np.concatenate(chunks[5 : 5 + done.frames]))
+
+
+def test_a_piece_beyond_the_end(clips: Path, tmp_path: Path) -> None:
+    later = replace(Clip(clips / "ann_01.mp4", "ann"), start_s=40.0)
+    (done,) = prepare.prepare([later], tmp_path, PrepareOptions(FRAMES, SIZE))
+    assert done.refused == "ann_01.mp4 ends before second 40"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
