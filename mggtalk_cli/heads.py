@@ -14,7 +14,7 @@ from mggtalk_cli.core.rotation import angles_from_matrix
 from mggtalk_cli.drawing import compensate
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_meta, source_state
-from mggtalk_cli.variants import ANALYTIC, Variants
+from mggtalk_cli.variants import Variants, choose_variants
 
 
 def build_head(
@@ -22,7 +22,7 @@ def build_head(
     options: BuildOptions | None = None,
     *,
     source: dict[str, str] | None = None,
-    variants: Variants = ANALYTIC,
+    variants: Variants | None = None,
 ) -> Artifact:
     """Return the head artifact of a photo.
 
@@ -30,12 +30,13 @@ def build_head(
         photo: (H, W, 3) uint8 RGB, upright.
         options: framing, depth and normals.
         source: name and sha256 of the photo, for provenance.
-        variants: its refiner is used.
+        variants: its refiner is used; None: weights that ship, else no refinement.
 
     Raises:
         InputError: no usable face.
     """
     options = options or BuildOptions()
+    variants = variants or choose_variants(stages=("refiner",))
     built = assemble(photo, options, variants.refinement())
     meta: dict[str, Any] = {
         "camera": camera_meta(built.camera),

@@ -124,7 +124,7 @@ def deform(
     *,
     absolute: bool = False,
     controls: Controls | None = None,
-    variants: Variants = ANALYTIC,
+    variants: Variants | None = None,
 ) -> Artifact:
     """Return the points artifact of a driven head, lazily.
 
@@ -134,9 +134,9 @@ def deform(
         absolute: take the driver's own pose and expression instead of their change; else the head
             is kept in the picture.
         controls: what is asked beyond that.
-        variants: its deformation is used.
+        variants: its deformation is used; None: weights that ship, else the analytic stage.
     """
-    source = source_state(head)
+    source, variants = source_state(head), variants or choose_variants(stages=("deform",))
     deformed = variants.deformer(head_rig(head), source)
     controls = controls or Controls()
     if absolute and driver.lens is None:
@@ -217,18 +217,19 @@ def target_states(
 
 
 def render(
-    points: Artifact, options: RenderOptions | None = None, *, variants: Variants = ANALYTIC
+    points: Artifact, options: RenderOptions | None = None, *, variants: Variants | None = None
 ) -> Artifact:
     """Return the frames artifact of a points artifact (or of a head at rest), lazily.
 
     Args:
         points: points, or a head.
         options: how they are looked at and drawn.
-        variants: its decoder is used.
+        variants: its decoder is used; None as in `deform`.
     """
     options = options or RenderOptions()
     camera = camera_of(points)
     device = choose_device(options.device)
+    variants = variants or choose_variants(stages=("decoder",))
     decoded = variants.gaussians_of(points, device, densify=options.densify)
     at_rest = points.kind == "head"
     count = points.meta.get("frame_count")
@@ -264,7 +265,7 @@ def inpaint(
     *,
     background: str | None = None,
     device: str = RenderOptions.device,
-    variants: Variants = ANALYTIC,
+    variants: Variants | None = None,
 ) -> Video:
     """Return the finished video: head and torso over the background, lazily.
 
@@ -273,12 +274,13 @@ def inpaint(
         background: None for the photo's own, "transparent", a colour (name or #rrggbb), or the
             path of a picture.
         device: "auto", "cpu" or "cuda", where networks run.
-        variants: its inpainter and its mouth and eye patches are used.
+        variants: its inpainter, mouth and eye patches are used; None as in `deform`.
     """
     camera, audio = camera_of(frames), frames.meta["audio"]
     transparent = background == "transparent"
     plate = None if transparent else background_plate(frames, background)
     where = choose_device(device, renders=False)
+    variants = variants or choose_variants(stages=("inpaint", "mouth"))
     finish = variants.finisher(frames, plate, where, own_plate=background is None)
 
     def finished() -> Iterator[VideoFrame]:
@@ -328,7 +330,7 @@ def animate(
     controls: Controls | None = None,
     options: RenderOptions | None = None,
     background: str | None = None,
-    variants: Variants = ANALYTIC,
+    variants: Variants | None = None,
 ) -> Video:
     """Return the finished video of a head and a driver, streaming through every stage."""
     options = options or RenderOptions()

@@ -44,7 +44,7 @@ from mggtalk_cli.drawing import (
 from mggtalk_cli.errors import ArtifactError, InputError
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_meta, camera_of
-from mggtalk_cli.variants import ANALYTIC, Variants
+from mggtalk_cli.variants import Variants, choose_variants
 
 log = logging.getLogger("mggtalk")
 
@@ -71,7 +71,7 @@ def export_ply(
     *,
     densify: bool = False,
     overwrite: bool = False,
-    variants: Variants = ANALYTIC,
+    variants: Variants | None = None,
 ) -> Artifact:
     """Write the Gaussians of the first frame (or of a head at rest) as a standard 3DGS ply.
 
@@ -80,13 +80,14 @@ def export_ply(
         path: the file.
         densify: four Gaussians per point.
         overwrite: replace the file if it exists.
-        variants: its decoder is used.
+        variants: its decoder is used; None: weights that ship, else the analytic one.
 
     Returns:
         the same artifact, its first frame put back, to be rendered next.
     """
     frames = point_frames(points, RenderOptions())
     first = next(frames)
+    variants = variants or choose_variants(stages=("decoder",))
     cloud = cloud_of(variants.gaussians_of(points, densify=densify)(first))
     write_ply(Path(path), cloud, view=view_of(points), overwrite=overwrite)
     if points.kind == "head":
@@ -95,12 +96,13 @@ def export_ply(
 
 
 def export_plys(
-    points: Artifact, files: FrameFiles, *, densify: bool = False, variants: Variants = ANALYTIC
+    points: Artifact, files: FrameFiles, *, densify: bool = False, variants: Variants | None = None
 ) -> Artifact:
     """Return the same artifact, each frame of which is written as a ply when it passes.
 
     A head at rest is one frame, written at once.
     """
+    variants = variants or choose_variants(stages=("decoder",))
     decoded, view = variants.gaussians_of(points, densify=densify), view_of(points)
 
     def passing() -> Iterator[dict[str, np.ndarray]]:

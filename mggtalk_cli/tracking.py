@@ -25,6 +25,7 @@ from mggtalk_cli.core.rotation import rotation_exp, rotation_log
 from mggtalk_cli.heads import build_head
 from mggtalk_cli.portrait import BuildOptions
 from mggtalk_cli.tensors import camera_of, gaussian_sheet, head_rig, source_state
+from mggtalk_cli.variants import ANALYTIC
 
 # The driver is drawn so small that its face is about this wide, px, within these bounds of the
 # longer side: more costs time and gains little (384 instead of 256 px gain .1 to .2 dB).
@@ -82,7 +83,8 @@ class FlowTracker:
         longer = max(frame.shape[:2])
         side = round(np.clip(FACE_PX * longer / np.ptp(points[:, 0]), LEAST_SIDE, MOST_SIDE))
         small = fit_longer_side(frame, min(side, longer)).image
-        head = build_head(small, BuildOptions(size=max(small.shape[:2]), crop="none"))
+        options = BuildOptions(size=max(small.shape[:2]), crop="none")
+        head = build_head(small, options, variants=ANALYTIC)
         self._reference = reference
         # One face, one frame: where the two fits differ, the driver's own counts.
         self._head, self._source = head_rig(head), source_state(head)

@@ -225,7 +225,7 @@ def write_example(
     )
     build = pipeline.BuildOptions(size=options.size, crop="none")
     source = {"name": clip.path.name, "sha256": content}
-    head = pipeline.build_head(cropped.frames[0], build, source=source)
+    head = pipeline.build_head(cropped.frames[0], build, source=source, variants=pipeline.ANALYTIC)
     note = Note(
         name=name,
         sha256=content,
@@ -251,9 +251,11 @@ def write_example(
 def true_arrays(clip: CroppedClip, folder: Path) -> dict[str, np.ndarray]:
     """Return what `example_folder.TRUTH` tells of a clip whose head and motion are written."""
     points = pipeline.deform(
-        open_artifact(folder / HEAD, "head"), drive_motion(open_artifact(folder / MOTION, "motion"))
+        open_artifact(folder / HEAD, "head"),
+        drive_motion(open_artifact(folder / MOTION, "motion")),
+        variants=pipeline.ANALYTIC,
     )
-    frames = pipeline.render(points)
+    frames = pipeline.render(points, variants=pipeline.ANALYTIC)
     plate, meter = frames.arrays["plate"], FlowMeter()
     rows: dict[str, list[np.ndarray]] = {
         name: [] for name in ("frames", "person", "face", "render", "flow", "trust")

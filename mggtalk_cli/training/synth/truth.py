@@ -27,6 +27,7 @@ from mggtalk_cli.tensors import camera_of, source_state
 from mggtalk_cli.training.synth.compare import similarity
 from mggtalk_cli.training.synth.draw import Drawn
 from mggtalk_cli.training.synth.scene import Scene, Studio, background, developed, yaw_deg
+from mggtalk_cli.variants import ANALYTIC
 
 FPS = 25.0  # of the views as frames: a number is needed, they do not follow each other in time
 # Detected landmarks lie this near to the true ones, mean over the face, in eye distances.
@@ -54,7 +55,8 @@ def drawing_of(scene: Scene, source: dict[str, str]) -> Drawing:
     behind = background(scene)
     seen = [studio.draw(0)]
     pictures = [developed(seen[0], behind, scene, 0)]
-    head = build_head(pictures[0], BuildOptions(size=size, crop="none"), source=source)
+    options = BuildOptions(size=size, crop="none")
+    head = build_head(pictures[0], options, source=source, variants=ANALYTIC)
     landmarks = [studio.landmarks(view) for view in range(len(scene.cameras))]
     _check_found(head, scene.cameras[0].project(landmarks[0])[:, :2])
     for view in range(1, len(scene.cameras)):
