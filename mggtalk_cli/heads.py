@@ -37,7 +37,8 @@ def build_head(
     """
     options = options or BuildOptions()
     variants = variants or choose_variants(stages=("refiner",))
-    built = assemble(photo, options, variants.refinement())
+    refiner = variants.refinement(measured=options.depth != BuildOptions.depth)
+    built = assemble(photo, options, refiner)
     meta: dict[str, Any] = {
         "camera": camera_meta(built.camera),
         "sheets": built.sheet_names,

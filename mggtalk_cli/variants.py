@@ -45,7 +45,12 @@ STAGES = {
 
 # Stage -> weights that ship, as a path in the package, and their SHA-256. A stage is here only if
 # they beat its analytic variant on people held out from their training.
-SHIPPED: dict[str, tuple[str, str]] = {}
+SHIPPED: dict[str, tuple[str, str]] = {
+    "refiner": (
+        "head/data/refiner.safetensors",
+        "b8f35a6ba00766538b747dfd32c3a4c3d94248b9cb7fa97ff76c870f40ee32c4",
+    ),
+}
 
 ANALYTIC_NAME, LEARNED_NAME = "analytic", "learned"
 
@@ -67,7 +72,7 @@ class Variants:
         patches: correct mouth and eyes of the final frame, by name.
         files: stage -> name and SHA-256 of the file its networks come from.
         optional: stages whose networks nobody asked for: where an artifact lacks what they need,
-            the stage is analytic.
+            or a photo brings its own depth, the stage is analytic.
     """
 
     refiner: RefinerNetwork | None = None
@@ -97,9 +102,16 @@ class Variants:
         none: dict[str, Any] = {FIELDS[stage]: None for stage in stages}
         return replace(self, **none, files=files)
 
-    def refinement(self) -> building.Refiner:
-        """Return what gives depth offsets on the integrated surface."""
-        return building.no_refinement if self.refiner is None else as_refiner(self.refiner)
+    def refinement(self, *, measured: bool = False) -> building.Refiner:
+        """Return what gives depth offsets on the integrated surface.
+
+        Args:
+            measured: it is of somebody's depth or normals. The refiner knows what our guess
+                lacks; there it is used only if asked for.
+        """
+        if self.refiner is None or (measured and "refiner" in self.optional):
+            return building.no_refinement
+        return as_refiner(self.refiner)
 
     def deformer(
         self, rig: deforming.HeadRig, source: FaceState

@@ -41,8 +41,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_networks(tmp_path_factory.mktemp("networks") / "all.safetensors", trained=True)
 
 
+@pytest.fixture(scope="module")
+def plain_head(portrait_path: Path) -> Artifact:
+    """The head of the example photo at 256 px, without any refiner."""
+    options = pipeline.BuildOptions(size=256)
+    return pipeline.build_head(read_photo(portrait_path), options, variants=ANALYTIC)
+
+
 def by(file: Path, *stages: str) -> Variants:
-    return choose_variants([f"{stage}={file}" for stage in stages or STAGES])
+    """Return the networks of a file for some stages, or all; the others are analytic."""
+    wanted = stages or STAGES
+    return choose_variants([f"{s}={file if s in wanted else 'analytic'}" for s in STAGES])
 
 
 def talking(head: Artifact) -> pipeline.Drive:
@@ -62,16 +71,17 @@ def film(head: Artifact, chosen: Variants, **options: Any) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def analytic_film(example_head: Artifact) -> list[np.ndarray]:
-    return film(example_head, ANALYTIC)
+def analytic_film(plain_head: Artifact) -> list[np.ndarray]:
+    return film(plain_head, ANALYTIC)
 
 
 # ---------------------------------------------------------------- choosing
 
 
-def test_nothing_chosen_is_analytic() -> None:
-    assert choose_variants() == choose_variants(None) == ANALYTIC
-    assert choose_variants([f"{stage}=analytic" for stage in STAGES]).learned == ()
+def test_nothing_chosen_is_what_ships() -> None:
+    for nothing in (None, ()):
+        assert choose_variants(nothing).learned == tuple(variants.SHIPPED) == ("refiner",)
+    assert choose_variants([f"{stage}=analytic" for stage in STAGES]) == ANALYTIC
     assert set(ANALYTIC.settings.values()) == {"analytic"}
 
 
@@ -167,11 +177,11 @@ def without(artifact: Artifact, *names: str) -> Artifact:
 
 
 def test_what_older_artifacts_lack(
-    example_head: Artifact, shipped: str, caplog: pytest.LogCaptureFixture
+    plain_head: Artifact, shipped: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A default falls back with a warning; what was asked for fails."""
     default, asked = choose_variants(), choose_variants(["decoder=learned", "mouth=learned"])
-    points = pipeline.deform(example_head, talking(example_head))
+    points = pipeline.deform(plain_head, talking(plain_head))
     nameless = without(points, "sheets")
     with pytest.raises(ArtifactError, match="points without names"):
         asked.gaussians_of(nameless)
@@ -197,47 +207,83 @@ def test_weights_that_ship_are_packed() -> None:
 
 
 def test_untrained_everything_is_analytic(
-    example_head: Artifact, untrained: Path, analytic_film: list[np.ndarray]
+    plain_head: Artifact, untrained: Path, analytic_film: list[np.ndarray]
 ) -> None:
     chosen = by(untrained)
-    assert np.array_equal(film(example_head, chosen), analytic_film)
-    plain = film(example_head, ANALYTIC, options=pipeline.RenderOptions(densify=True))
-    dense = film(example_head, chosen, options=pipeline.RenderOptions(densify=True))
+    assert np.array_equal(film(plain_head, chosen), analytic_film)
+    plain = film(plain_head, ANALYTIC, options=pipeline.RenderOptions(densify=True))
+    dense = film(plain_head, chosen, options=pipeline.RenderOptions(densify=True))
     assert np.abs(np.int16(dense) - np.int16(plain)).max() <= 1  # a rounding at most
     assert (np.array(dense) != plain).mean() < 1e-3
 
 
 def test_an_untrained_refiner_builds_the_same_head(
-    example_head: Artifact, portrait_path: Path, untrained: Path, trained: Path
+    plain_head: Artifact, portrait_path: Path, untrained: Path, trained: Path
 ) -> None:
     photo, options = read_photo(portrait_path), pipeline.BuildOptions(size=256)
     same = pipeline.build_head(photo, options, variants=by(untrained, "refiner"))
-    for name, array in example_head.arrays.items():
+    for name, array in plain_head.arrays.items():
         assert np.array_equal(same.arrays[name], array), name
     other = pipeline.build_head(photo, options, variants=by(trained, "refiner"))
-    moved = np.abs(other.arrays["positions"][:1000] - example_head.arrays["positions"][:1000])
+    moved = np.abs(other.arrays["positions"][:1000] - plain_head.arrays["positions"][:1000])
     assert 0.01 < moved.max() < 5
+
+
+def test_the_refiner_that_ships_leaves_the_face_where_it_is(
+    plain_head: Artifact, example_head: Artifact
+) -> None:
+    """Depth is guessed off the face only: there the head becomes another one, in bounds."""
+    plain, refined = plain_head.arrays, example_head.arrays
+    camera, front = tensors.camera_of(plain_head), slice(0, plain["valid"][: 256 * 256].sum())
+    before, after = (each["positions"][front] for each in (plain, refined))
+    pixels = [camera.project(each)[:, :2] for each in (before, after)]
+    np.testing.assert_allclose(*pixels, atol=0.01)  # points move along their rays
+    moved = np.linalg.norm(after - before, axis=1)
+    face = (np.abs(before[:, 0]) < 4) & (np.abs(before[:, 1]) < 4) & (before[:, 2] > 0)
+    assert face.sum() > 2000
+    assert moved[face].max() < 1e-4  # eyes and the gap of the lips, too
+    assert 0.1 < np.percentile(moved, 95) < 3
+
+
+def test_what_ships_does_not_correct_measured_depth(
+    portrait_path: Path, trained: Path, tmp_path: Path
+) -> None:
+    photo, options = read_photo(portrait_path), pipeline.BuildOptions(size=128, crop="none")
+    guess = pipeline.build_head(photo, options, variants=ANALYTIC)
+    shape = guess.arrays["grid_shape"][0]
+    known = guess.arrays["valid"][: shape.prod()].reshape(shape)
+    depth = np.full(shape, np.nan, np.float32)
+    front = guess.arrays["positions"][: known.sum()]
+    depth[known] = tensors.camera_of(guess).project(front)[:, 2]
+    np.save(tmp_path / "depth.npy", depth)
+    options = replace(options, depth="file", depth_file=str(tmp_path / "depth.npy"))
+    plain, default, asked = (
+        pipeline.build_head(photo, options, variants=chosen).arrays["positions"]
+        for chosen in (ANALYTIC, None, by(trained, "refiner"))
+    )
+    assert np.array_equal(default, plain)
+    assert not np.array_equal(asked, plain)
 
 
 @pytest.mark.parametrize("stage", ["deform", "decoder", "inpaint", "mouth"])
 def test_every_stage_is_applied(
-    example_head: Artifact, trained: Path, analytic_film: list[np.ndarray], stage: str
+    plain_head: Artifact, trained: Path, analytic_film: list[np.ndarray], stage: str
 ) -> None:
-    found = film(example_head, by(trained, stage))
+    found = film(plain_head, by(trained, stage))
     changed = [(a != b).any(-1).mean() for a, b in zip(found, analytic_film, strict=True)]
     assert changed[1] > 0.002
     # The photo's own state is exact whatever a deformation network has learned.
     assert (changed[0] == 0) == (stage == "deform")
 
 
-def test_other_backgrounds(example_head: Artifact, trained: Path) -> None:
+def test_other_backgrounds(plain_head: Artifact, trained: Path) -> None:
     chosen = by(trained, "inpaint", "mouth")
-    through = film(example_head, chosen, background="transparent")
-    plain = film(example_head, ANALYTIC, background="transparent")
+    through = film(plain_head, chosen, background="transparent")
+    plain = film(plain_head, ANALYTIC, background="transparent")
     assert through[0].shape == (256, 256, 4)
     assert (through[0][..., :3] != plain[0][..., :3]).any()  # mouth and eyes
     assert np.array_equal(through[0][..., 3], plain[0][..., 3])
-    green = film(example_head, chosen, background="#00ff00")
+    green = film(plain_head, chosen, background="#00ff00")
     uncovered = plain[0][..., 3] == 0
     assert (green[0][uncovered] == (0, 255, 0)).all()  # nothing is a guess there
 
@@ -248,11 +294,11 @@ def test_networks_on_the_cpu_stay(trained: Path) -> None:
         assert variants._on(network, "cpu") is network
 
 
-def test_networks_go_to_the_device(example_head: Artifact, trained: Path, device: str) -> None:
+def test_networks_go_to_the_device(plain_head: Artifact, trained: Path, device: str) -> None:
     chosen = by(trained)
     options = pipeline.RenderOptions(device=device)
-    found = film(example_head, chosen, options=options)
-    wanted = film(example_head, chosen, options=pipeline.RenderOptions(device="cpu"))
+    found = film(plain_head, chosen, options=options)
+    wanted = film(plain_head, chosen, options=pipeline.RenderOptions(device="cpu"))
     assert np.abs(np.int16(found) - np.int16(wanted)).mean() < 0.1
     assert next(chosen.inpaint.parameters()).device.type == "cpu"  # type: ignore[union-attr]
 
@@ -262,22 +308,22 @@ def test_networks_go_to_the_device(example_head: Artifact, trained: Path, device
 
 @pytest.mark.parametrize("densify", [False, True])
 def test_a_ply_of_learned_gaussians_is_their_picture(
-    example_head: Artifact, trained: Path, tmp_path: Path, densify: bool
+    plain_head: Artifact, trained: Path, tmp_path: Path, densify: bool
 ) -> None:
     chosen, path = by(trained, "decoder"), str(tmp_path / "head.ply")
-    pipeline.export_ply(example_head, path, densify=densify, variants=chosen)
+    pipeline.export_ply(plain_head, path, densify=densify, variants=chosen)
     cloud, view = pipeline.open_ply(path)
     assert cloud.sh.shape[1] == 4
     assert np.ptp(cloud.scales[:, 2]) > 0
     for yaw in (0.0, 25.0):
         options = pipeline.RenderOptions(yaw_deg=yaw, densify=densify, device="cpu")
-        direct = next(pipeline.render(example_head, options, variants=chosen).frames())["rgba"]
+        direct = next(pipeline.render(plain_head, options, variants=chosen).frames())["rgba"]
         again = replace(options, densify=False)
         ours = next(pipeline.render_cloud(cloud, view, again).frames())["rgba"]
         apart = np.abs(np.int16(ours) - np.int16(direct)) * (direct[..., 3:] > 8)
         assert (apart > 1).mean() < 1e-4
         assert apart.max() <= 8
-        plain = next(pipeline.render(example_head, options).frames())["rgba"]
+        plain = next(pipeline.render(plain_head, options).frames())["rgba"]
         assert np.abs(np.int16(direct) - np.int16(plain)).max() > 20
 
 
@@ -295,19 +341,19 @@ def test_reports_tell_the_weights(untrained: Path) -> None:
 
 
 def test_switches_of_learned_stages(
-    example_head: Artifact, trained: Path, monkeypatch: pytest.MonkeyPatch
+    plain_head: Artifact, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = by(trained, "deform", "decoder")
     switches = learned_switches(chosen)
     assert list(switches) == ["no_deform", "no_decoder", "no_sym_decoder"]
     assert set(switches) <= set(ablation_protocol(variants=chosen).others)
     assert not set(switches) & set(ablation_protocol().others)
-    drive = talking(example_head)
+    drive = talking(plain_head)
     take: Any = SimpleNamespace(recording=Recording(drive, tuple(drive.moments)))
-    setup = Setup(take, example_head, chosen)
-    assert np.array_equal(list(setup.film()), film(example_head, chosen))
+    setup = Setup(take, plain_head, chosen)
+    assert np.array_equal(list(setup.film()), film(plain_head, chosen))
     without_it = list(switches["no_decoder"].film(setup))
-    assert np.array_equal(without_it, film(example_head, by(trained, "deform")))
+    assert np.array_equal(without_it, film(plain_head, by(trained, "deform")))
 
     monkeypatch.setattr(ablation, "played", lambda head, drive, options, used: iter([used]))
     used = {name: next(switch.film(setup)) for name, switch in switches.items()}
@@ -317,17 +363,17 @@ def test_switches_of_learned_stages(
 
 
 def test_without_the_refiner_the_head_is_built_again(
-    example_head: Artifact, trained: Path, monkeypatch: pytest.MonkeyPatch
+    plain_head: Artifact, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen, built = by(trained, "refiner", "deform"), []
 
     def build(photo: object, options: object, *, variants: Variants) -> Artifact:
         built.append(variants.learned)
-        return example_head
+        return plain_head
 
     monkeypatch.setattr(ablation.pipeline, "build_head", build)
     monkeypatch.setattr(ablation, "played", lambda head, drive, options, used: iter([used]))
-    drive = talking(example_head)
+    drive = talking(plain_head)
     take: Any = SimpleNamespace(
         photo=None, build_options=lambda: None, recording=Recording(drive, ())
     )

@@ -86,7 +86,7 @@ def prepare(
     for one in report.track(made, len(named)):
         found.append(one)
         if one.refused:
-            report.warn(f"{Path(one.clip).name} left out: {one.refused}")
+            report.warn(f"{one.title} left out: {one.refused}")
     check_any(found)
     write_report(found, chosen.settings, folder)
     report.wrote(str(folder / "report.md"), counted="example")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_fill_holes
 
 from mggtalk_cli.core.camera import Camera, pixel_grid
 from mggtalk_cli.core.interpolation import smoothstep
@@ -87,9 +88,15 @@ def prior_weights(view: HeadView) -> np.ndarray:
     return weight + inside_face(view) * (FACE_PRIOR - weight)
 
 
-def inside_face(view: HeadView) -> np.ndarray:
-    """Return (H, W) 1 well inside the face, where the model is right, 0 off it."""
-    inner = inner_distance(view.face, border_is_edge=False) * view.cm_per_px
+def inside_face(view: HeadView, *, filled: bool = False) -> np.ndarray:
+    """Return (H, W) 1 well inside the face, where the model is right, 0 off it.
+
+    Args:
+        view: the portrait.
+        filled: eyes, nostrils and the gap of the lips belong to it, too; the model is steep there.
+    """
+    face = binary_fill_holes(view.face) if filled else view.face
+    inner = inner_distance(face, border_is_edge=False) * view.cm_per_px
     return np.asarray(smoothstep(inner, 0, FACE_EDGE_CM))
 
 
@@ -145,7 +152,8 @@ def build_surface(
         torch.from_numpy(coarse).permute(2, 0, 1),
         torch.from_numpy(valid)[None].float(),
     )
-    filled = filled + offset[0].detach().numpy() * valid * (1 - inside_face(view))
+    free = valid * (1 - inside_face(view, filled=True))
+    filled = filled + free * offset[0].detach().numpy()
     positions = np.where(valid[..., None], camera.unproject(xy, filled), 0.0)
     final = np.where(valid, filled, np.nan).astype(np.float32)
     return Surface(

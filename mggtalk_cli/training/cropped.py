@@ -89,7 +89,7 @@ def read_cropped(
     whole = itertools.islice(reader, skipped, skipped + count)
     first = next(whole, None)
     if first is None:
-        raise InputError(f"{path.name} ends before second {start_s:g}")
+        raise InputError(f"{path.name} ends before")
     framed, box = frame_photo(first, choose_face(first, None), size=size, crop="face")
     side, centre = box[2] - box[0], ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     clip = CroppedClip(fps, side)
@@ -97,16 +97,12 @@ def read_cropped(
     _follow(clip, itertools.chain([framed.image], rest), size)
     if len(clip.frames) < MIN_FRAMES:
         raise InputError(
-            f"{path.name}: one face in the first {len(clip.frames)} frames only{_after(start_s)}, "
-            f"{MIN_FRAMES} are needed: cut the clip so that it starts with a longer scene"
+            f"{path.name}: one face in the first {len(clip.frames)} frames only, {MIN_FRAMES} are "
+            "needed: cut the clip so that it starts with a longer scene"
         )
     if reader.has_audio:
         clip.sound = Excerpt(AudioFile(path), start_s, len(clip.frames) / fps)
     return clip
-
-
-def _after(start_s: float) -> str:
-    return f" after second {start_s:g}" if start_s else ""
 
 
 def _follow(clip: CroppedClip, frames: Iterable[np.ndarray], size: int) -> None:

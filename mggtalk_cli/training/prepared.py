@@ -35,6 +35,12 @@ class Prepared:
     seconds: float = 0.0
     bytes: int = 0
 
+    @property
+    def title(self) -> str:
+        """What it is called in a message: the clip's name, and where a later piece begins."""
+        later = f" from second {self.start_s:g}" if self.start_s else ""
+        return f"{Path(self.clip).name}{later}"
+
 
 def check_any(found: Sequence[Prepared]) -> None:
     """Check that there is something to train on.
@@ -79,5 +85,5 @@ def report_text(found: Sequence[Prepared], settings: Mapping[str, object]) -> st
         size = f"{one.bytes / 2**20:.1f}"
         lines.append(f"| {one.name} | {one.clip} | {one.frames} | {size} | {seconds} |")
     if refused:
-        lines += ["", "Left out:", "", *(f"- {one.clip}: {one.refused}" for one in refused)]
+        lines += ["", "Left out:", "", *(f"- {one.title}: {one.refused}" for one in refused)]
     return "\n".join(lines) + "\n"

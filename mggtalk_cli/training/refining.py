@@ -134,7 +134,7 @@ def known_surface(example: Example) -> KnownSurface:
         since = np.nan_to_num(surface.depth - parallax.drawn_depth(driven))
         shown = parallax.seen_parallax(driven).beyond(torch.from_numpy(np.float32(since)))
     rgb, positions, mask = seen
-    maps = [1 - inside_face(view), missing, known]
+    maps = [1 - inside_face(view, filled=True), missing, known]
     free, lacks, where = (torch.from_numpy(np.float32(each))[None, None] for each in maps)
     rays = torch.from_numpy(portrait.camera.rays(pixel_grid(*shape))).permute(2, 0, 1)[None]
     return KnownSurface(rgb, positions, mask, free, rays, lacks, where, *shown)

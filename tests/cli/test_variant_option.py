@@ -15,6 +15,7 @@ from stage_networks import write_networks
 from mggtalk_cli import pipeline, variants
 from mggtalk_cli.artifacts import open_artifact
 from mggtalk_cli.core.checkpoint import write_checkpoint
+from mggtalk_cli.core.image import read_photo
 from mggtalk_cli.deform import DeformConfig, DeformNetwork
 
 Run = Callable[..., Any]
@@ -65,11 +66,15 @@ def one_line(result: Any, *words: str) -> None:
 def test_build_head(
     run: Run, portrait_path: Path, head: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    refiner = f"refiner={checkpoints['refiner']}"
-    made = tmp_path / "head.npz"
-    result = run("build-head", portrait_path, "-o", made, "--size", 128, "--variant", refiner)
-    assert result.exit_code == 0, result.stderr
-    assert made.read_bytes() == head.read_bytes()
+    made = {}
+    for choice in ("analytic", "learned", checkpoints["refiner"]):
+        made[choice] = tmp_path / f"{len(made)}.npz"
+        chosen = ("--size", 128, "--variant", f"refiner={choice}")
+        result = run("build-head", portrait_path, "-o", made[choice], *chosen)
+        assert result.exit_code == 0, result.stderr
+    plain, default, untrained = (path.read_bytes() for path in made.values())
+    assert untrained == plain != default
+    assert default == head.read_bytes()
 
 
 def test_deform_and_render(
@@ -106,10 +111,13 @@ def test_inpaint_and_animate(
     for name, command in commands.items():
         result = run(*command, "-o", tmp_path / f"{name}%02d.png")
         assert result.exit_code == 0, result.stderr
-        pictures[name] = [p.read_bytes() for p in sorted(tmp_path.glob(f"{name}*.png"))]
+        files = sorted(tmp_path.glob(f"{name}*.png"))
+        pictures[name] = np.stack([read_photo(file) for file in files]).astype(int)
     assert "--variant refiner=... does not change it" in result.stderr  # the head is built
-    assert pictures["inpaint"] == pictures["plain"]
-    assert pictures["animate"] == pictures["plain"]
+    assert np.array_equal(pictures["inpaint"], pictures["plain"])
+    apart = np.abs(pictures["animate"] - pictures["plain"])
+    assert apart.max() <= 1  # a rounding, in few places
+    assert (apart > 0).mean() < 1e-3
 
 
 # ---------------------------------------------------------------- where networks run

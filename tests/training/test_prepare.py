@@ -322,7 +322,8 @@ def test_a_later_piece_is_the_clip_from_there_on(clips: Path, tmp_path: Path) ->
 def test_a_piece_beyond_the_end(clips: Path, tmp_path: Path) -> None:
     later = replace(Clip(clips / "ann_01.mp4", "ann"), start_s=40.0)
     (done,) = prepare.prepare([later], tmp_path, PrepareOptions(FRAMES, SIZE))
-    assert done.refused == "ann_01.mp4 ends before second 40"
+    assert done.refused == "ann_01.mp4 ends before"
+    assert done.title == "ann_01.mp4 from second 40"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -35,6 +35,7 @@ from mggtalk_cli.training.recipe import Recipe, stage_recipe
 from mggtalk_cli.training.refining import KnownSurface, normals
 from mggtalk_cli.training.synth import SynthOptions, synthesize
 from mggtalk_cli.training.tasks import build_task
+from mggtalk_cli.variants import ANALYTIC
 
 FRAMES, SIZE = 12, 192
 STAGES = ("refiner", "deform", "decoder", "inpaint", "mouth", "joint")
@@ -43,7 +44,7 @@ CPU = torch.device("cpu")
 
 def turning(count: int) -> list[np.ndarray]:
     """Return a drawn person (256, 256, 3) who turns from the side; a cheek is hidden at first."""
-    head = build_head(draw_portrait(256), BuildOptions(size=256))
+    head = build_head(draw_portrait(256), BuildOptions(size=256), variants=ANALYTIC)
     source, camera = source_state(head), camera_of(head)
     posed = deform_analytic(head_rig(head), source, source)
     gaussians = decode_analytic(posed.points, posed.visibility, gaussian_sheet(head, "cpu"))
