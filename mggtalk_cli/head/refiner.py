@@ -4,7 +4,8 @@
 
 The analytic surface is right in the face and guessed elsewhere; the network sees photo and surface
 and moves points along their rays. It works at the resolution it was trained for and its offsets,
-which are smooth, are enlarged. Untrained it gives exactly zero.
+which are smooth, are enlarged. Untrained it gives exactly zero; what it has learned is told in
+data/MODEL_CARD_refiner.md.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ LARGEST_SHARE = 0.1
 POSITION_CM = 10.0
 # rgb, position, normal, mask.
 CHANNELS = 3 + 3 + 3 + 1
+# It learned from pictures of heads. Points farther than this from the middle of the face, up, down
+# or sideways, stay where they are; nearer than that by `FADE_CM`, they take the full offset.
+REACH_CM, FADE_CM = 28.0, 4.0
 # Squared length (cm^2) below which a normal has no direction, and least coverage of a coarse cell.
 TINY = 1e-12
 LEAST_COVER = 1e-6
@@ -101,13 +105,36 @@ class RefinerNetwork(Network):
 
 
 def as_refiner(network: RefinerNetwork) -> Refiner:
-    """Return the network as a refiner of single maps, for `build_surface`."""
+    """Return the network as a refiner of single maps, for `build_surface`.
+
+    Of a picture that shows more than a head it sees what is in its reach.
+    """
 
     def refine(rgb: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        offset: Tensor = network(rgb[None], positions[None], mask[None])[0]
-        return offset
+        share = in_reach(positions) * mask
+        window = (slice(None), *_window(share > 0, mask > 0))
+        seen = (share > 0).to(mask.dtype)
+        maps = (each[window][None] for each in (rgb, positions, seen))
+        offset = torch.zeros_like(mask)
+        offset[window] = network(*maps)[0]
+        return share * offset
 
     return refine
+
+
+def in_reach(positions: Float[Tensor, "3 h w"]) -> Float[Tensor, "1 h w"]:
+    """Return the share of its offset that a point (head frame, cm) takes: 1, far away 0."""
+    away = positions[:2].abs().amax(0, keepdim=True)
+    return ((REACH_CM - away) / FADE_CM).clamp(0, 1)
+
+
+def _window(near: Tensor, person: Tensor) -> tuple[slice, slice]:
+    """Return the rows and columns of what is near, all of them where the whole person is."""
+    if torch.equal(near, person) or not near.any():
+        return slice(None), slice(None)
+    _, rows, columns = near.nonzero(as_tuple=True)
+    first, last = (int(rows.min()), int(columns.min())), (int(rows.max()), int(columns.max()))
+    return slice(first[0], last[0] + 1), slice(first[1], last[1] + 1)
 
 
 def masked_extent(

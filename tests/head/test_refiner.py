@@ -18,7 +18,7 @@ from mggtalk_cli.head import (
     estimate,
     inside_face,
 )
-from mggtalk_cli.head.refiner import LARGEST_SHARE, position_normals
+from mggtalk_cli.head.refiner import FADE_CM, LARGEST_SHARE, REACH_CM, position_normals
 
 TOY = RefinerConfig(widths=(4, 8))
 
@@ -67,8 +67,34 @@ def test_a_trained_one_moves_the_built_surface_by_its_offsets() -> None:
     )
     change = (moved.depth - plain.depth)[plain.valid]
     assert np.abs(change).max() > 0.05
-    wanted = offset[0].detach().numpy() * (1 - inside_face(view))
+    wanted = offset[0].detach().numpy() * (1 - inside_face(view, filled=True))
     np.testing.assert_allclose(change, wanted[plain.valid], atol=2e-5)
+
+
+@torch.no_grad()
+def test_far_from_the_face_nothing_moves() -> None:
+    """A head on a body: the head is refined as if it were alone, hands and knees are not."""
+    body, wide = 40, torch.linspace(-10, 10, 24)
+    rgb, mask = torch.rand(3, 24 + body, 24), torch.ones(1, 24 + body, 24)
+    down = torch.linspace(10, -10 - 20 * body / 24, 24 + body)
+    positions = torch.stack([
+        wide.expand(24 + body, 24), down[:, None].expand(-1, 24), torch.randn(24 + body, 24)
+    ])  # fmt: skip
+    net = network(trained=True)
+    offset = as_refiner(net)(rgb, positions, mask)
+    near = int((down > -REACH_CM).sum())
+    full = int((down > -REACH_CM + FADE_CM).sum())
+    assert 24 < full < near < 24 + body
+    alone = net(*(each[None, :, :near] for each in (rgb, positions, mask)))[0]
+    torch.testing.assert_close(offset[:, :full], alone[:, :full])
+    assert 0 < offset[:, full:near].abs().sum() < alone[:, full:].abs().sum()
+    assert not offset[:, near:].any()
+    # a head alone is seen with all that is round it
+    around = (each[:, :24] for each in (rgb, positions, mask * (wide.abs() < 8)))
+    rgb, positions, mask = around
+    expected = net(rgb[None], positions[None], mask[None])[0]
+    torch.testing.assert_close(as_refiner(net)(rgb, positions, mask), expected)
+    assert not as_refiner(net)(rgb, positions + 100, mask).any()
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 24), (23, 37), (5, 9)])
