@@ -100,6 +100,7 @@ def _settings(
         "portraits": [path.stem for path in options.portraits],
         "pose": options.pose,
         "size": options.size,
+        "variants": pipeline.choose_variants().settings,
         **networks.settings,
     }
 

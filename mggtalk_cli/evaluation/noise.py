@@ -48,6 +48,7 @@ def noise_protocol(
         "frames": frames,
         "fps": fps,
         "size": max_side,
+        "variants": pipeline.choose_variants().settings,
     }
 
     def measure(source: Source) -> Measured:

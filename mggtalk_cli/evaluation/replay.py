@@ -124,9 +124,9 @@ def played(
     head: pipeline.Artifact,
     drive: pipeline.Drive,
     options: pipeline.RenderOptions | None = None,
-    variants: pipeline.Variants = pipeline.ANALYTIC,
+    variants: pipeline.Variants | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the frames (H, W, 3) uint8 of a driven head."""
+    """Yield the frames (H, W, 3) uint8 of a driven head; variants as in `pipeline.animate`."""
     for frame in pipeline.animate(head, drive, options=options, variants=variants).frames:
         yield frame.image
 
