@@ -113,8 +113,8 @@ class Reporter:
             self._event("wrote", path=target)
             return
         count = self._count if count is None else count
-        made = f", {count} {counted or self._counted}{'s' * (count != 1)}" if count else ""
-        self._line(f"wrote {target} ({seconds:.1f} s{made})")
+        made = f"{count} {counted or self._counted}{'s' * (count != 1)} in " if count else ""
+        self._line(f"wrote {target} ({made}{seconds:.1f} s)")
 
     def warn(self, message: str) -> None:
         """Say what the user should know, unless `--quiet`."""
