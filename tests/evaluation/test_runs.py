@@ -177,15 +177,15 @@ def test_table_of_a_written_report_has_the_key_metrics(
     assert "hidden" not in said.out
     for shown in ("fid", "2.00*", "-1.00", "n < 5", f"{out / 'report.html'}"):
         assert shown in said.out
-    assert said.err.endswith(", 2 items)\n")
+    assert "(2 items in " in said.err
 
 
-@pytest.mark.parametrize(("count", "named"), [(1, "1 frame)"), (3, "3 frames)")])
+@pytest.mark.parametrize(("count", "named"), [(1, "1 frame"), (3, "3 frames")])
 def test_one_is_no_plural(count: int, named: str, capsys: pytest.CaptureFixture[str]) -> None:
     reporter = Reporter("trial")
     assert list(reporter.track(range(count))) == list(range(count))
     reporter.wrote("film.mp4")
-    assert capsys.readouterr().err.endswith(f", {named}\n")
+    assert capsys.readouterr().err.startswith(f"mggtalk: wrote film.mp4 ({named} in ")
 
 
 def test_what_was_written_counts_what_was_measured(
@@ -197,7 +197,7 @@ def test_what_was_written_counts_what_was_measured(
     )
     with pytest.raises(typer.Exit):
         finish_report(reporter, report, as_json=True, output=str(out))
-    assert capsys.readouterr().err.endswith(", 9 items)\n")
+    assert "(9 items in " in capsys.readouterr().err
 
 
 def test_a_run_that_is_taken_up_says_so(
