@@ -176,7 +176,7 @@ def test_broken_sound_names_the_time(tmp_path: Path) -> None:
     data[half:] = np.random.default_rng(1).bytes(len(data) - half)
     flac.write_bytes(data)
     audio = AudioFile(flac)
-    with pytest.raises(InputError, match=r"1\.\d s"):
+    with pytest.raises(InputError, match=r"ends at (0\.[89]|1\.\d) s of 2\.5 s"):  # by decoder
         list(audio.blocks_16k_mono())
     m4a = write_sound(tmp_path / "a.m4a", "aac", 44_100, "mono")
     m4a.write_bytes(m4a.read_bytes()[:3_000])
